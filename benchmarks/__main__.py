@@ -1,0 +1,53 @@
+"""The command: run the measurements, print one table, and write it to the documentation where asked to."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from typing import Final
+
+from benchmarks import bookkeeping, cpu, importing, many, own_cost, report, round_trips
+from benchmarks.stub import running_stub
+
+_MEASUREMENTS: Final = {
+    "round-trips": round_trips,
+    "cpu": cpu,
+    "own-cost": own_cost,
+    "import": importing,
+    "many": many,
+    "bookkeeping": bookkeeping,
+}
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure what a lease costs.")
+    parser.add_argument("only", nargs="*", metavar="NAME", help=f"some of: {', '.join(_MEASUREMENTS)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: a look in less than a minute")
+    parser.add_argument("--write", action="store_true", help=f"write the table to {report.DOCUMENT}; needs a full run")
+    asked = parser.parse_args()
+    unknown = [name for name in asked.only if name not in _MEASUREMENTS]
+    if unknown:
+        parser.error(f"there is no measurement {unknown[0]!r}; give some of {', '.join(_MEASUREMENTS)}")
+    if asked.write and (asked.quick or asked.only):
+        parser.error("--write needs a full run, without --quick and without names")
+    # The stub is on this machine; no proxy stands before it.
+    os.environ["NO_PROXY"] = "127.0.0.1"
+    rows: list[report.Row] = []
+    notes: list[str] = []
+    with running_stub() as stub:
+        for name in asked.only or _MEASUREMENTS:
+            measurement = _MEASUREMENTS[name]
+            begun = time.perf_counter()
+            rows += measurement.measure(stub, quick=asked.quick)
+            notes.append(measurement.NOTE)
+            print(f"{name}: measured in {time.perf_counter() - begun:.0f} s", flush=True)
+    print(f"\n{report.machine()}\n\n{report.as_text(rows)}\n")
+    print("\n".join(f"- {note}" for note in notes))
+    if asked.write:
+        print(f"\nwritten to {report.write(rows, notes)}")
+
+
+if __name__ == "__main__":
+    main()

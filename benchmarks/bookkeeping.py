@@ -1,0 +1,74 @@
+"""How many bytes a live lease takes in a SQLite store."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from benchmarks import subjects
+from benchmarks.report import Row
+from benchmarks.rounds import Spread
+from dynsecrets import LeaseRecord, SQLiteLeaseStore
+from dynsecrets.owner import current_owner
+from dynsecrets.timestamps import to_milliseconds
+
+if TYPE_CHECKING:
+    from benchmarks.stub import Stub
+    from dynsecrets.integrations.aws_iam import AwsIamIntegration
+
+NOTE: Final = (
+    "Bookkeeping is the size of the file of a SQLite store that holds nothing but active leases, indexes included; the "
+    "baseline is what their handles, the names that revoking needs, take as JSON."
+)
+#: A file system in memory, where there is one: a hundred thousand durable writes to a disk would take long.
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a new folder of our own is made in it.
+_TTL: Final = timedelta(minutes=30)
+
+
+def measure(stub: Stub, *, quick: bool) -> list[Row]:
+    """Fill a store and look at its file."""
+    number = 10_000 if quick else 100_000
+    integration, config = subjects.aws_config(stub.url(0))
+    handles = 0
+    folder = _MEMORY if _MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="dynsecrets-bench-", dir=folder) as path:
+        file = Path(path) / "leases.db"
+        store = SQLiteLeaseStore(file)
+        owner = str(current_owner())
+        begun = datetime.now(UTC)
+        for index in range(number):
+            record = _record(begun + timedelta(milliseconds=37 * index), owner, integration.plan(config), integration)
+            handles += len(json.dumps(dict(record.handle), separators=(",", ":")))
+            store.insert(record)
+        assert sum(1 for _ in store.records(state="active")) == number
+        store.close()
+        size = sum(part.stat().st_size for part in file.parent.iterdir()) / number
+    ratio = size / (handles / number)
+    return [
+        Row(
+            what=f"Bookkeeping of a live lease, {number:,} in SQLite",
+            measured=f"{size:.0f} bytes",
+            baseline=f"its handle as JSON: {handles / number:.0f} bytes",
+            ratio=Spread.of([ratio]),
+        )
+    ]
+
+
+def _record(now: datetime, owner: str, plan: dict[str, str], integration: AwsIamIntegration) -> LeaseRecord:
+    """Return what the store would hold of a lease that the AWS integration provisioned."""
+    handle = {name: value for name, value in plan.items() if name != "planned_at"}
+    handle |= {"created_at": to_milliseconds(now), "account": "123456789012", "access_key_id": "AKIAIOSFODNN7EXAMPLE"}
+    record = LeaseRecord(
+        id=str(uuid.uuid4()),
+        name="AWS_USER",
+        integration=integration.name,
+        handle=plan,
+        created_at=now,
+        owner=owner,
+        held=True,
+    )
+    return record.activated(handle=handle, issued_at=now, expires_at=now + _TTL).next_version()

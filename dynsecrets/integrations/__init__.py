@@ -1,0 +1,3 @@
+"""Connections to third parties that provision and revoke leases. Only this folder knows AWS."""
+
+from __future__ import annotations

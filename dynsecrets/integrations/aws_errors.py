@@ -1,0 +1,130 @@
+"""Errors of AWS and botocore, translated in one place."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from dynsecrets.errors import (
+    DynsecretsError,
+    InvalidConfig,
+    PermissionDenied,
+    ProvisionError,
+    QuotaExceeded,
+    RevocationError,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+#: What the services answer for a key that they don't know, or know no more: the query services, S3, the JSON
+#: services and EC2 in this order (IAM User Guide and API references, "Common errors").
+UNKNOWN_KEY: Final = frozenset(
+    {"InvalidClientTokenId", "InvalidAccessKeyId", "UnrecognizedClientException", "AuthFailure"}
+)
+_BAD_CREDENTIALS: Final = UNKNOWN_KEY | {"SignatureDoesNotMatch", "ExpiredToken", "ExpiredTokenException"}
+_ACTION: Final = re.compile(r"perform:? ([a-z0-9-]+:[A-Za-z]+)")
+_USERS_QUOTA: Final = 5000
+_LEFT_OUT: Final = "the service's answer could not be read (it is left out here, since it may hold a secret)"
+
+
+def code_of(error: BaseException) -> str | None:
+    """Return the service's own code of an error, or ``None`` where the service didn't answer."""
+    response = getattr(error, "response", None)
+    if not isinstance(response, dict):
+        return None
+    code = response.get("Error", {}).get("Code")
+    return str(code) if code else None
+
+
+def is_missing(error: BaseException, user_name: str) -> bool:
+    """Tell whether an error says that the *user* doesn't exist (not a group or policy that was to be attached)."""
+    return code_of(error) == "NoSuchEntity" and user_name in str(error)
+
+
+def is_unresolved(error: BaseException, user_name: str) -> bool:
+    """Tell whether permission was refused on a user that IAM may not have found.
+
+    Where permissions are limited to a path, IAM can't tell the path of a user that doesn't exist: it refuses, and names
+    the resource ``user NAME`` instead of by an ARN. It may name an existing user like that too, so this proves nothing.
+    """
+    return code_of(error) in DENIED and f"resource: user {user_name}" in str(error)
+
+
+def service_date(response: dict[str, Any] | None) -> datetime | None:
+    """Return the service's own time from the ``Date`` header of an answer."""
+    from email.utils import parsedate_to_datetime
+
+    headers = (response or {}).get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    try:
+        return parsedate_to_datetime(headers["date"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def translate(error: Exception, operation: str, *, revoking: bool = False) -> DynsecretsError:
+    """Return the library's error for one of botocore's; raise it ``from scrub(error)``."""
+    if isinstance(error, DynsecretsError):
+        return error
+    code = code_of(error)
+    says = _message(error)
+    if code in DENIED:
+        match = _ACTION.search(str(error))
+        action = match.group(1) if match else f"iam:{operation}"
+        return PermissionDenied(
+            f"the integration's credentials may not {action}: {says}; grant it, as integration.required_policy() lists",
+            actions=(action,),
+            code=code,
+            operation=operation,
+        )
+    if code == "LimitExceeded" and not revoking:
+        return QuotaExceeded(_quota(operation, says), code=code, operation=operation)
+    if code == "MalformedPolicyDocument":
+        return InvalidConfig(f"AWS does not accept the policy of this config: {says}", code=code, operation=operation)
+    if code in _BAD_CREDENTIALS:
+        says += "; check the integration's own credentials with integration.verify()"
+    kind = RevocationError if revoking else ProvisionError
+    return kind(f"{operation} failed: {says}", code=code, operation=operation)
+
+
+def scrub(error: Exception) -> Exception:
+    """Return an error that can be shown: itself, or a stand-in where it quotes an answer with a secret."""
+    from botocore.exceptions import ClientError
+    from botocore.parsers import ResponseParserError
+
+    if isinstance(error, ClientError | DynsecretsError):
+        return error
+    if isinstance(error, ResponseParserError):
+        return ResponseParserError(_LEFT_OUT)
+    # The chain of an error shows what it came from, so a parser's error must not hide behind another one.
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        if isinstance(link, ResponseParserError) or "SecretAccessKey" in str(link):
+            return ResponseParserError(_LEFT_OUT)
+        link = link.__cause__ or link.__context__
+    return error
+
+
+def _message(error: Exception) -> str:
+    """Return what went wrong, without botocore's preamble and without answers that hold secrets."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict) and "Error" in response:
+        return f"{response['Error'].get('Code')}: {response['Error'].get('Message', '')}".rstrip(": ")
+    shown = scrub(error)
+    return f"{type(shown).__name__}: {shown}".rstrip(": ")
+
+
+def _quota(operation: str, says: str) -> str:
+    """Say what a quota means for leases, with its arithmetic."""
+    if operation != "CreateUser":
+        return f"AWS allows no more: {says}"
+    rate = _USERS_QUOTA / (30 * 60)
+    return (
+        f"the account holds as many IAM users as AWS allows: {says}. The quota is {_USERS_QUOTA:,} users an account "
+        "unless raised, and leases alive are their rate times their TTL: at 30 minutes that is "
+        f"{rate:.1f} leases a second ({_USERS_QUOTA:,} / 1,800 s). "
+        "Shorten TTLs, revoke early, spread over accounts, or have the quota raised"
+    )

@@ -1,0 +1,188 @@
+"""Finding credentials in all of boto3's ways, and showing none of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from dynsecrets import DynamicSecretConfig, Integration, lease
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dynsecrets import LeaseManager
+    from dynsecrets.integrations.aws_iam import AwsIamIntegration
+    from support.accounts import Account
+
+
+def test_credentials_come_from_the_environment(aws_env: Account) -> None:
+    """Without arguments everything is found as boto3 finds it: keys, region and endpoint."""
+    assert Integration.aws_iam().verify().account == aws_env.id
+
+
+def test_credentials_come_from_a_profile(aws: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile of the AWS config files names keys, region and endpoint."""
+    config = tmp_path / "config"
+    config.write_text(
+        f"[profile leaser]\nregion = {aws.region}\nendpoint_url = {aws.url}\n"
+        f"aws_access_key_id = {aws.access_key_id}\naws_secret_access_key = {aws.secret_access_key}\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+
+    assert Integration.aws_iam(profile="leaser").verify().account == aws.id
+
+
+def test_credentials_come_from_a_session(aws: Account) -> None:
+    """A ready boto3 session is used as it is."""
+    integration = Integration.aws_iam(session=aws.session(), endpoint_url=aws.url)
+
+    assert integration.verify().account == aws.id
+
+
+def test_explicit_keys_win_over_the_environment(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arguments override what boto3 would find."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+
+    integration = Integration.aws_iam(
+        access_key_id=aws.access_key_id,
+        secret_access_key=aws.secret_access_key,
+        region=aws.region,
+        endpoint_url=aws.url,
+    )
+
+    assert integration.verify().account == aws.id
+
+
+def test_the_integration_shows_no_secret_and_keeps_none(aws: Account) -> None:
+    """Its repr shows none; once a client is built, none is left in the integration but botocore's."""
+    integration = Integration.aws_iam(
+        access_key_id=aws.access_key_id, secret_access_key=aws.secret_access_key, endpoint_url=aws.url
+    )
+
+    before = repr(integration) + repr(vars(integration)) + repr(vars(integration.clients))
+    integration.clients.iam()
+
+    assert aws.secret_access_key not in before
+    assert vars(integration.clients)["_keys"] == {}
+
+
+def test_settings_of_the_caller_win(aws: Account) -> None:
+    """botocore_config overrides retries and time-outs; the others stay."""
+    config = Config(read_timeout=3, retries={"total_max_attempts": 1, "mode": "standard"})
+    integration = Integration.aws_iam(session=aws.session(), endpoint_url=aws.url, botocore_config=config)
+
+    used = integration.clients.iam().meta.config
+
+    assert (used.read_timeout, used.retries["total_max_attempts"], used.connect_timeout) == (3, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        (None, "iam.amazonaws.com"),
+        ("eu-west-1", "iam.amazonaws.com"),
+        ("cn-north-1", "iam.cn-north-1.amazonaws.com.cn"),
+        ("us-gov-west-1", "iam.us-gov.amazonaws.com"),
+    ],
+)
+def test_each_partition_has_its_own_endpoint(region: str | None, host: str) -> None:
+    """The region decides which partition's IAM is asked; without one it is the commercial one's."""
+    integration = Integration.aws_iam(access_key_id="a", secret_access_key="b", region=region)
+
+    assert integration.clients.iam().meta.endpoint_url == f"https://{host}"
+    assert integration.clients.sts().meta.region_name == (region or "us-east-1")
+
+
+def test_one_client_serves_all_threads(direct: AwsIamIntegration) -> None:
+    """Threads that ask at the same time get the same client, made once."""
+    barrier = threading.Barrier(8)
+    clients: list[Any] = []
+
+    def ask() -> None:
+        barrier.wait()
+        clients.append(direct.clients.iam())
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len({id(client) for client in clients}) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_child_makes_clients_of_its_own(direct: AwsIamIntegration, aws: Account) -> None:
+    """Connections are not shared between processes; explicit keys still work in the child."""
+    parents = direct.clients.iam()
+
+    pid = os.fork()
+    if pid == 0:
+        try:
+            ours = direct.clients.iam() is not parents
+            os._exit(0 if ours and direct.verify().account == aws.id else 1)
+        except BaseException:
+            os._exit(2)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert direct.clients.iam() is parents
+
+
+def test_botocores_debug_log_masks_the_secret(
+    direct: AwsIamIntegration, manager: LeaseManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whole answers are logged by botocore at DEBUG; that of CreateAccessKey with the secret masked."""
+    caplog.set_level(logging.DEBUG)
+
+    with lease(DynamicSecretConfig("AWS_USER", direct, wait=None), manager=manager) as creds:
+        secret = str(creds.secret_access_key)
+
+    assert "<SecretAccessKey>********" in caplog.text
+    assert secret not in caplog.text
+
+
+def test_the_probe_signs_each_threads_calls_with_its_own_lease(
+    direct: AwsIamIntegration, manager: LeaseManager
+) -> None:
+    """One STS client asks for many leases at once, each with its own key."""
+    leases = manager.issue_many(DynamicSecretConfig("AWS_USER", direct, wait=None), 6)
+    barrier = threading.Barrier(len(leases))
+    works: dict[str, bool] = {}
+
+    def check(index: int) -> None:
+        barrier.wait()
+        works[leases[index].id] = all(leases[index].check() for _ in range(5))
+
+    threads = [threading.Thread(target=check, args=(index,)) for index in range(len(leases))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert works == {leased.id: True for leased in leases}
+
+
+def test_the_leased_session_has_region_and_endpoint_of_the_integration(
+    direct: AwsIamIntegration, manager: LeaseManager, aws: Account
+) -> None:
+    """Clients and resources of lease.session() go where the integration goes; arguments of their own win."""
+    with lease(DynamicSecretConfig("AWS_USER", direct, wait=None), manager=manager) as creds:
+        session = creds.session()
+        elsewhere = creds.session(region_name="eu-west-1", endpoint_url="http://127.0.0.1:1")
+        identity = session.client("sts").get_caller_identity()
+
+        assert identity["Arn"] == creds.arn
+        assert session.region_name == aws.region
+        assert session.resource("s3").meta.client.meta.endpoint_url == aws.url
+        assert session.client("s3", endpoint_url="http://127.0.0.1:2").meta.endpoint_url == "http://127.0.0.1:2"
+        assert elsewhere.region_name == "eu-west-1"
+        assert elsewhere.client("s3").meta.endpoint_url == "http://127.0.0.1:1"
+        assert isinstance(session, boto3.Session)

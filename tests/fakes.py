@@ -1,0 +1,236 @@
+"""Stand-ins for what tests can't have for real: time that goes by when told to, and a third party that isn't AWS."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import deque
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from dynsecrets.clock import SYSTEM_CLOCK
+from dynsecrets.events import LeaseEvent
+from dynsecrets.integrations.base import Grant, Integration
+from dynsecrets.leases import Lease
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dynsecrets.clock import Clock
+    from dynsecrets.config import DynamicSecretConfig
+
+#: When the fake clock starts.
+START: Final = datetime(2022, 2, 15, 17, 4, 54, 782_000, tzinfo=UTC)
+#: How long a test may wait for its own threads before it fails, in real seconds.
+PATIENCE_S: Final = 10.0
+
+
+class FakeClock:
+    """A ``Clock`` on which time goes by only when it is advanced. Thread-safe.
+
+    ``sleep`` advances the clock itself and returns; with ``auto_sleep=False`` it blocks until somebody else has. A wait
+    is counted from the waiting thread's own last reading of :meth:`steady`: an advance that comes between the reading
+    and the wait is not lost.
+    """
+
+    def __init__(self, start: datetime = START, *, auto_sleep: bool = True) -> None:
+        self.auto_sleep = auto_sleep
+        #: How long each ``sleep`` was asked for.
+        self.sleeps: list[float] = []
+        self._changed = threading.Condition()
+        self._start = start
+        self._jumps = timedelta(0)
+        self._steady = 0.0
+        self._waiters: dict[object, tuple[threading.Condition, float | None]] = {}
+        self._read = threading.local()
+
+    def now(self) -> datetime:
+        """Return the wall clock's time."""
+        with self._changed:
+            return self._start + self._jumps + timedelta(seconds=self._steady)
+
+    def steady(self) -> float:
+        """Return the seconds advanced so far."""
+        with self._changed:
+            self._read.value = self._steady
+            return self._steady
+
+    def wait(self, condition: threading.Condition, seconds: float | None) -> None:
+        """Block until the condition is notified or time was advanced far enough."""
+        waiter = object()
+        with self._changed:
+            deadline = None if seconds is None else getattr(self._read, "value", self._steady) + seconds
+            if deadline is not None and deadline <= self._steady:
+                return
+            self._waiters[waiter] = (condition, deadline)
+            self._changed.notify_all()
+        try:
+            condition.wait()
+        finally:
+            with self._changed:
+                self._waiters.pop(waiter, None)
+
+    def sleep(self, seconds: float) -> None:
+        """Advance the clock, or block until it was advanced."""
+        with self._changed:
+            self.sleeps.append(seconds)
+            deadline = self._steady + seconds
+        if self.auto_sleep:
+            self.advance(max(seconds, 0.0))
+            return
+        sleeper = threading.Condition()
+        with sleeper:
+            while (left := deadline - self.steady()) > 0:
+                self.wait(sleeper, left)
+
+    def advance(self, seconds: float) -> None:
+        """Let time go by, and wake who waited for that."""
+        with self._changed:
+            self._steady += seconds
+            due = [
+                (waiter, condition)
+                for waiter, (condition, deadline) in self._waiters.items()
+                if deadline is not None and deadline <= self._steady
+            ]
+            for waiter, _ in due:
+                del self._waiters[waiter]
+        for _, condition in due:
+            with condition:
+                condition.notify_all()
+
+    def jump_wall(self, seconds: float) -> None:
+        """Set the wall clock forward, or back; :meth:`steady` doesn't notice."""
+        with self._changed:
+            self._jumps += timedelta(seconds=seconds)
+
+    def until_waiting(self, threads: int = 1) -> None:
+        """Return once so many threads wait on the clock; fail where that doesn't come to pass."""
+        with self._changed:
+            waiting = self._changed.wait_for(lambda: len(self._waiters) >= threads, PATIENCE_S)
+            assert waiting, f"{len(self._waiters)} threads wait on the clock, not {threads}"
+
+
+class FakeIntegration(Integration):
+    """A third party in memory: things with a token, which live until they are revoked. Thread-safe.
+
+    ``live`` holds the things by name, ``calls`` each call as ``(method, thing's name)``. ``fail("revoke", error)`` has
+    the next call of a method fail; a callable is called instead, and may raise or wait; ``None`` lets one call pass.
+    The steps are those of ``STEPS``: ``"provision"`` fails before the thing is made and ``"provisioned"`` after it,
+    ``"revoke"`` before it is gone and ``"revoked"`` after it. ``answers`` are what ``is_usable`` says next, then it
+    tells the truth. ``skew`` is how far the third party's clock is ahead.
+    """
+
+    STEPS: Final = ("plan", "provision", "provisioned", "revoke", "revoked", "is_usable")
+
+    def __init__(self, name: str = "fake", *, clock: Clock = SYSTEM_CLOCK, skew: timedelta = timedelta(0)) -> None:
+        super().__init__(name)
+        self.live: dict[str, Mapping[str, str]] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.answers: deque[bool] = deque()
+        self.skew = skew
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._script: dict[str, deque[BaseException | Callable[[], object] | None]] = {
+            step: deque() for step in self.STEPS
+        }
+
+    def fail(self, step: str, *errors: BaseException | Callable[[], object] | None) -> None:
+        """Script the next calls of a step."""
+        with self._lock:
+            self._script[step].extend(errors)
+
+    def count(self, method: str) -> int:
+        """Return how often a method was called."""
+        with self._lock:
+            return sum(called == method for called, _ in self.calls)
+
+    def plan(self, config: DynamicSecretConfig) -> dict[str, str]:
+        """Choose a name."""
+        thing = f"thing-{secrets.token_hex(6)}"
+        self._step("plan", thing)
+        return {"thing": thing}
+
+    def provision(self, plan: Mapping[str, str], config: DynamicSecretConfig, ttl: timedelta) -> Grant:
+        """Make the thing."""
+        thing = plan["thing"]
+        self._step("provision", thing)
+        values = MappingProxyType({"ACCESS_KEY_ID": f"key-of-{thing}", "TOKEN": secrets.token_urlsafe(30)})
+        with self._lock:
+            self.live[thing] = values
+        self._step("provisioned", thing)
+        return Grant(values, self._clock.now() + self.skew + ttl, {**plan, "key": values["ACCESS_KEY_ID"]})
+
+    def revoke(self, handle: Mapping[str, str]) -> None:
+        """Delete the thing, if it is there."""
+        thing = handle["thing"]
+        self._step("revoke", thing)
+        with self._lock:
+            self.live.pop(thing, None)
+        self._step("revoked", thing)
+
+    def is_usable(self, values: Mapping[str, str]) -> bool:
+        """Say what was scripted, or else whether the token is one of a living thing."""
+        self._step("is_usable", values["ACCESS_KEY_ID"].removeprefix("key-of-"))
+        with self._lock:
+            if self.answers:
+                return self.answers.popleft()
+            return any(values["TOKEN"] == living["TOKEN"] for living in self.live.values())
+
+    def _step(self, step: str, thing: str) -> None:
+        """Note a call, and do what was scripted for it."""
+        with self._lock:
+            if step not in ("provisioned", "revoked"):
+                self.calls.append((step, thing))
+            scripted = self._script[step].popleft() if self._script[step] else None
+        if isinstance(scripted, BaseException):
+            raise scripted
+        if scripted is not None:
+            scripted()
+
+
+def aws_values(secret: str) -> dict[str, str]:
+    """Return the values of an imaginary leased IAM user, in no particular order."""
+    return {
+        "USERNAME": "Dynsecrets-Dynamic-aB3dE6gH9jK2m",
+        "SECRET_ACCESS_KEY": secret,
+        "ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "USER_ID": "AIDACKCEVSQ6C2EXAMPLE",
+        "POLICY_NAME": "dynsecrets-policy-aB3dE6gH9jK2m",
+        "ARN": "arn:aws:iam::123456789012:user/dynsecrets/Dynsecrets-Dynamic-aB3dE6gH9jK2m",
+    }
+
+
+def make_lease(
+    values: Mapping[str, str],
+    *,
+    clock: FakeClock | None = None,
+    ttl: timedelta = timedelta(minutes=30),
+    integration: Integration | None = None,
+    revoke: Callable[[Lease], None] = Lease._mark_revoked,
+) -> Lease:
+    """Return a lease of ``AWS_USER``, granted just now, of values keyed by suffix. No manager knows it."""
+    clock = clock or FakeClock()
+    return Lease(
+        lease_id="1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d",
+        name="AWS_USER",
+        integration=integration or FakeIntegration(clock=clock),
+        grant=Grant(values, clock.now() + ttl, {"user_name": values.get("USERNAME", "")}),
+        ttl=ttl,
+        anchor=clock.steady(),
+        steady=clock.steady,
+        revoke=revoke,
+    )
+
+
+def make_event(**changes: object) -> LeaseEvent:
+    """Return an event."""
+    fields: dict[str, Any] = {
+        "type": "issued",
+        "lease_id": "id-1",
+        "name": "AWS_USER",
+        "integration": "aws",
+        "actor": "ann@host/1",
+        "time": START,
+    }
+    return LeaseEvent(**{**fields, **changes})

@@ -1,0 +1,1 @@
+"""What the tests stand on: servers, accounts on them, a proxy that makes trouble, and a canary for secrets."""
