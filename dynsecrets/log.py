@@ -4,5 +4,5 @@ from __future__ import annotations
 
 import logging
 
-logger = logging.getLogger("dynsecrets")
+logger: logging.Logger = logging.getLogger("dynsecrets")
 logger.addHandler(logging.NullHandler())

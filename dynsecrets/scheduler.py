@@ -30,9 +30,9 @@ class Job:
     __slots__ = ("action", "at", "number")
 
     def __init__(self, at: float, number: int, action: Callable[[], object] | None) -> None:
-        self.at = at
-        self.number = number
-        self.action = action
+        self.at: float = at
+        self.number: int = number
+        self.action: Callable[[], object] | None = action
 
     def __lt__(self, other: Job) -> bool:
         """Order by time, then by age."""

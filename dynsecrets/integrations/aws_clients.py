@@ -47,7 +47,7 @@ class AwsClients:
         self._endpoint_url = endpoint_url
         self._config = config
         #: What each thread knows of the effects of its last IAM call.
-        self.effects = Effects()
+        self.effects: Final[Effects] = Effects()
         self._lock = threading.RLock()
         self._clients: dict[str, Any] = {}
         self._identities: TTLCache[str, str] = TTLCache(maxsize=1, ttl=_IDENTITY_FOR_S)

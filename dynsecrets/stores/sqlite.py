@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Collection, Iterable, Iterator
     from datetime import datetime
+    from pathlib import Path
 
     from dynsecrets.records import LeaseRecord
     from dynsecrets.stores.sqlite_rows import Row
@@ -39,12 +40,12 @@ _LIST: Final = ", ".join(COLUMNS)
 _INSERT: Final = f"INSERT INTO leases ({_LIST}) VALUES ({', '.join('?' * len(COLUMNS))})"
 # The id is the first column and the version the last one.
 _UPDATE: Final = f"UPDATE leases SET {' = ?, '.join(COLUMNS[1:])} = ? WHERE id = ? AND version = ?"
-_GET: Final = f"SELECT {_LIST} FROM leases WHERE id = ?"
-_EXISTS: Final = "SELECT 1 FROM leases WHERE id = ?"
-_COUNT: Final = "SELECT count(*) FROM leases WHERE name = ? AND state <> 'revoked'"
-_OLD: Final = "SELECT 1 FROM leases WHERE state = 'revoked' AND revoked_at < ? LIMIT 1"
+_GET: Final = f"SELECT {_LIST} FROM leases WHERE id = ?1"
+_EXISTS: Final = "SELECT 1 FROM leases WHERE id = ?1"
+_COUNT: Final = "SELECT count(*) FROM leases WHERE name = ?1 AND state <> 'revoked'"
+_OLD: Final = "SELECT 1 FROM leases WHERE state = 'revoked' AND revoked_at < ?1 LIMIT 1"
 _PURGE: Final = """
-DELETE FROM leases WHERE seq IN (SELECT seq FROM leases WHERE state = 'revoked' AND revoked_at < ? LIMIT ?)
+DELETE FROM leases WHERE seq IN (SELECT seq FROM leases WHERE state = 'revoked' AND revoked_at < ?1 LIMIT ?2)
 """
 _LAST: Final = "SELECT coalesce(max(seq), 0) FROM leases"
 
@@ -112,7 +113,7 @@ class SQLiteLeaseStore(ForkSafe):
     outlives_process = True
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self.path = check_path(path)
+        self.path: Path = check_path(path)
         self._connection: sqlite3.Connection | None = None
         self._waits_for_disk = True
         self._closed = False
@@ -205,7 +206,7 @@ class SQLiteLeaseStore(ForkSafe):
         # Looked for first: reading waits for nobody, and mostly there is nothing to do.
         while self._fetch("purging leases", _OLD, moment):
             purged += self._do(
-                "purging leases", lambda connection: connection.execute(_PURGE, (moment, _PURGE_PAGE)).rowcount
+                "purging leases", lambda connection: connection.execute(_PURGE, _numbered(moment, _PURGE_PAGE)).rowcount
             )
         return purged
 
@@ -250,8 +251,9 @@ class SQLiteLeaseStore(ForkSafe):
                 raise StoreError(f"{doing} failed: a text or number can't be stored ({error})") from error
 
     def _fetch(self, doing: str, statement: str, *arguments: object) -> list[Row]:
-        """Return all rows that a statement finds."""
-        return self._do(doing, lambda connection: connection.execute(statement, arguments).fetchall())
+        """Return all rows that a statement finds; ``?1`` in it is the first argument."""
+        numbered = _numbered(*arguments)
+        return self._do(doing, lambda connection: connection.execute(statement, numbered).fetchall())
 
     def _texts(self, doing: str, statement: str, *arguments: object) -> list[str]:
         """Return the texts that a statement finds; log and leave out what is none."""
@@ -269,7 +271,7 @@ class SQLiteLeaseStore(ForkSafe):
         return self._connection
 
     def _read(self, connection: sqlite3.Connection, lease_id: str) -> LeaseRecord:
-        row = connection.execute(_GET, (to_key(lease_id),)).fetchone()
+        row = connection.execute(_GET, _numbered(to_key(lease_id))).fetchone()
         if row is None:
             raise not_found(lease_id)
         try:
@@ -315,6 +317,11 @@ def _replacing(record: LeaseRecord) -> Callable[[sqlite3.Connection], bool]:
     row = to_row(record)
     arguments = (*row[1:], row[0], record.version - 1)
     return lambda connection: connection.execute(_UPDATE, arguments).rowcount == 1
+
+
+def _numbered(*arguments: object) -> dict[str, object]:
+    """Return arguments for ``?1``, ``?2`` …: from Python 3.12 on a sequence is not taken for numbered placeholders."""
+    return {str(number): argument for number, argument in enumerate(arguments, 1)}
 
 
 def _position(entry: tuple[Any, int, LeaseRecord]) -> tuple[Any, int]:
