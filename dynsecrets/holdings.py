@@ -54,14 +54,15 @@ class Holdings:
             if keep is None or lease_id != keep.id:
                 self._revoke(lease_id)
 
-    def revoke_all(self) -> None:
+    def revoke_all(self, *, half_made: bool = True) -> None:
         """Revoke everything, past failures. Raises ``RevocationError`` that names all that could not be revoked.
 
-        On an interrupt the rest is revoked in the background.
+        Without ``half_made`` what failed to be made is left to the manager, which tries again by itself, and stays here
+        to be settled. On an interrupt the rest is revoked in the background.
         """
         failed: dict[str, Exception] = {}
         try:
-            for lease_id in self._ids():
+            for lease_id in self._ids(half_made=half_made):
                 try:
                     self._revoke(lease_id)
                 except Exception as error:
@@ -85,14 +86,9 @@ class Holdings:
         except DynsecretsError as error:
             logger.warning("%s", error)
 
-    def forgive(self) -> None:
-        """Leave what was half-made to the manager, which goes on trying by itself."""
+    def _ids(self, *, half_made: bool = True) -> list[str]:
         with self._lock:
-            self._leases = {lease_id: lease for lease_id, lease in self._leases.items() if lease is not None}
-
-    def _ids(self) -> list[str]:
-        with self._lock:
-            return list(self._leases)
+            return [lease_id for lease_id, lease in self._leases.items() if half_made or lease is not None]
 
     def _revoke(self, lease_id: str) -> None:
         with self._lock:

@@ -128,9 +128,8 @@ class LeaseRenewer:
             self._holdings.settle()
             taken = self._take(self._holdings.issue(self._ttl), turn)
         except BaseException as error:
-            if self._backstage is not None:
-                self._holdings.forgive()
-            self.__exit__(type(error), error, None)
+            # What was half-made is not tried again here: that would only take long.
+            self._leave(error, half_made=False)
             raise
         if not taken:
             self._holdings.revoke_all()
@@ -144,13 +143,7 @@ class LeaseRenewer:
 
         An attempt that is under way is waited for, and so is a callback, unless it is the callback that leaves.
         """
-        try:
-            self._close()
-        except DynsecretsError as failure:
-            if error is None:
-                raise
-            logger.error("%s", failure)
-            error.add_note(str(failure))
+        self._leave(error)
 
     async def __aenter__(self) -> Self:
         """Do what ``with`` does, while the event loop goes on."""
@@ -180,7 +173,7 @@ class LeaseRenewer:
             # The machine may have slept, which the background notices late.
             self._stage.wake()
         if not lease.is_valid():
-            self._raise_over(lease)
+            return self._newer(lease)
         return lease
 
     def session(self, **boto3_session_kwargs: Any) -> boto3.Session:
@@ -247,11 +240,16 @@ class LeaseRenewer:
                 self._inherited = False
                 self._plan()
 
-    def _raise_over(self, lease: Lease) -> None:
-        """Raise ``LeaseExpired``; see to it that an attempt is planned for a lease that somebody else has ended."""
+    def _newer(self, lease: Lease) -> Lease:
+        """Return what took the place of a lease that is over; raise ``LeaseExpired`` where nothing did.
+
+        Where nothing has failed yet (somebody else has ended the lease, or the machine slept) an attempt is made now.
+        """
         with self._lock:
+            if lease is not self._current and self._current is not None:
+                return self._current
             error = self._last_error
-            if lease is self._current and self._open and error is None and not self._attempting:
+            if self._open and error is None and not self._attempting:
                 self._plan()
         more = "its LeaseManager was closed" if self._stage.closed else "could not be renewed yet; the attempts go on"
         why = "" if error is None else f" ({error})"
@@ -312,7 +310,17 @@ class LeaseRenewer:
         except BaseException:
             logger.exception("A callback of the renewer of %s failed", self._config.name)
 
-    def _close(self) -> None:
+    def _leave(self, error: BaseException | None, *, half_made: bool = True) -> None:
+        """Close it; an error that is on its way is not masked by one of closing."""
+        try:
+            self._close(half_made=half_made)
+        except DynsecretsError as failure:
+            if error is None:
+                raise
+            logger.error("%s", failure)
+            error.add_note(str(failure))
+
+    def _close(self, *, half_made: bool = True) -> None:
         """Stop renewing, wait for an attempt under way, and revoke all that is left."""
         with self._lock:
             self._open = False
@@ -331,7 +339,7 @@ class LeaseRenewer:
             # Whoever waited goes away; the background goes on.
             self._holdings.revoke_later()
             raise
-        self._holdings.revoke_all()
+        self._holdings.revoke_all(half_made=half_made)
 
     def _values(self) -> dict[str, str]:
         """Return the current lease's values, keyed by suffix, all of one lease."""

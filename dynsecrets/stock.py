@@ -22,7 +22,6 @@ import attrs
 
 from dynsecrets.errors import DynsecretsError, RevocationError
 from dynsecrets.forks import reset_after_fork
-from dynsecrets.leases import Lease
 from dynsecrets.log import logger
 from dynsecrets.renewal import retry_after
 
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from dynsecrets.backstage import Backstage
     from dynsecrets.config import DynamicSecretConfig
+    from dynsecrets.leases import Lease
     from dynsecrets.scheduler import Job
 
 Ticket: TypeAlias = "Future[Lease]"
@@ -135,10 +135,12 @@ class Stock:
             self._stage.cancel(job)
         for ticket in waiting:
             ticket.set_exception(_closed())
-        failed = self._revoke_all(self._drain())
-        with self._lock:
-            self._idle.wait_for(lambda: not self._at_work - {threading.get_ident()})
-        failed |= self._revoke_all(self._drain())
+        failed: dict[str, Exception] = {}
+        # Twice: whoever is at work may have something that nobody has by then.
+        for _ in range(2):
+            self._revoke_all(self._drain(), failed)
+            with self._lock:
+                self._idle.wait_for(lambda: not self._at_work - {threading.get_ident()})
         if failed:
             message = f"{len(failed)} leases could not be revoked: {', '.join(failed)}"
             raise RevocationError(message) from next(iter(failed.values()))
@@ -174,6 +176,8 @@ class Stock:
             if now < first.until and not first.lease.revoked:
                 return first.lease
             self._stale.append(first.lease)
+            # The machine may have slept, which the background notices late.
+            self._stage.wake()
         return None
 
     def _leave(self, ticket: Ticket) -> None:
@@ -228,9 +232,9 @@ class Stock:
         with self._lock:
             if self._closed:
                 self._making -= made
-                return False
-            self._at_work.add(threading.get_ident())
-            return True
+            else:
+                self._at_work.add(threading.get_ident())
+            return not self._closed
 
     def _end(self) -> None:
         with self._lock:
@@ -328,10 +332,9 @@ class Stock:
         except DynsecretsError as error:
             logger.warning("%s", error)
 
-    def _revoke_all(self, leases: Iterable[Lease]) -> dict[str, Exception]:
-        """Revoke many at the same time, past failures; return what could not be, and why."""
+    def _revoke_all(self, leases: Iterable[Lease], failed: dict[str, Exception]) -> None:
+        """Revoke many at the same time, past failures; note what could not be, and why. Others may still be at it."""
         left = deque(leases)
-        failed: dict[str, Exception] = {}
 
         def work() -> None:
             while True:
@@ -344,13 +347,18 @@ class Stock:
                 except Exception as error:
                     failed[lease.id] = error
 
-        helpers = [self._stage.submit(work) for _ in range(min(len(left) - 1, self._most))]
+        def help_out() -> None:
+            with self._lock:
+                self._at_work.add(threading.get_ident())
+            try:
+                work()
+            finally:
+                self._end()
+
+        # Helpers that begin late find nothing to do, and need not be waited for: they may wait for this very thread.
+        for _ in range(min(len(left) - 1, self._most)):
+            self._stage.submit(help_out)
         work()
-        for helper in helpers:
-            # One that has not begun would find nothing to do, and may have to wait for this very thread.
-            if not helper.cancel():
-                helper.result()
-        return failed
 
 
 def _closed() -> DynsecretsError:

@@ -42,7 +42,7 @@ class FollowingCredentials(RefreshableCredentials):
 class FollowingProvider(CredentialProvider):
     """Finds credentials first of all, and always the same ones."""
 
-    METHOD = "dynsecrets"
+    METHOD: str | None = "dynsecrets"
 
     def __init__(self, credentials: Credentials) -> None:
         super().__init__()

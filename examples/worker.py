@@ -1,0 +1,64 @@
+"""Work for hours on leases of ten minutes: one S3 client, made once, that follows every renewal.
+
+    python examples/worker.py [--bucket reports] [--ttl 10m] [--every 30] [--rounds N]
+
+It uses the AWS account that boto3 finds; set ``AWS_ENDPOINT_URL`` for another endpoint. Without ``--rounds`` it runs
+until Ctrl-C or SIGTERM, and revokes what it leased before it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import threading
+
+from dynsecrets import DynamicSecretConfig, DynsecretsError, Integration, Lease, renewing
+
+
+def config_for(bucket: str) -> DynamicSecretConfig:
+    """Return the recipe of a user that may list one bucket and nothing else."""
+    statement = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{bucket}"}
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    return DynamicSecretConfig("AWS_USER", Integration.aws_iam(), policy)
+
+
+def renewed(fresh: Lease) -> None:
+    """Say that another user took over. It is called in a background thread."""
+    print(f"renewed {fresh.username}", flush=True)
+
+
+def failed(error: BaseException) -> None:
+    """Say that a renewal failed; the lease at hand goes on, and so do the attempts. A good place for an alert."""
+    print(f"failed  {error}", flush=True)
+
+
+def main() -> None:
+    """Look into the bucket again and again."""
+    parser = argparse.ArgumentParser(description="Look into a bucket again and again, on leases that are renewed.")
+    parser.add_argument("--bucket", default="reports")
+    parser.add_argument("--ttl", default="10m", help="of each lease (default: 10m)")
+    parser.add_argument("--every", type=float, default=30.0, metavar="SECONDS")
+    parser.add_argument("--rounds", type=int, default=None, metavar="N", help="how often (default: until Ctrl-C)")
+    options = parser.parse_args()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+
+    with renewing(config_for(options.bucket), options.ttl, on_renew=renewed, on_error=failed) as renewer:
+        print(f"leased  {renewer.current.username}", flush=True)
+        s3 = renewer.session().client("s3")
+        done = 0
+        while done != options.rounds and not stop.is_set():
+            done += 1
+            try:
+                count = s3.list_objects_v2(Bucket=options.bucket)["KeyCount"]
+                print(f"round {done}: {count} objects", flush=True)
+            except DynsecretsError as error:
+                # No lease lives now (AWS may be out of reach): the next round may have one again.
+                print(f"round {done}: {error}", flush=True)
+            stop.wait(options.every)
+    print("revoked")
+
+
+if __name__ == "__main__":
+    main()
