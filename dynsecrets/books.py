@@ -32,7 +32,7 @@ _WRITE_TRIES = 5
 #: For all managers of the process: two workers of one name would not keep each other away.
 _numbers = itertools.count(1)
 #: Clocks that differ by less are taken for the same: dates of services have whole seconds, and answers take time.
-_SAME = timedelta(seconds=5)
+SAME_TIME = timedelta(seconds=5)
 _SEEN_FOR_S = 3600.0
 
 
@@ -58,6 +58,8 @@ class Entry:
     #: What ends it at its TTL, and the next attempt where a revocation failed.
     job: Job | None = None
     retry: Job | None = None
+    #: Whether it could not be rolled back, and no record says so: then a closed record proves nothing.
+    late: bool = False
 
 
 class Books:
@@ -86,7 +88,7 @@ class Books:
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
         self._seen: dict[str, _Seen] = {}
-        self.owner = str(current_owner())
+        self.owner: str = str(current_owner())
 
     def new_worker(self) -> str:
         """Return a name for one revocation, which tells it from all others, of this process too."""
@@ -130,7 +132,7 @@ class Books:
         if seen is None:
             return wall
         there = seen.moment + timedelta(seconds=steady - seen.steady)
-        return wall if abs(there - wall) <= _SAME else there
+        return wall if abs(there - wall) <= SAME_TIME else there
 
     def see_time(self, integration: str, moment: datetime, steady: float) -> None:
         """Remember what a third party's clock showed when ``clock.steady()`` read ``steady``."""

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dynsecrets.books import Entry
+from dynsecrets.books import SAME_TIME, Entry
 from dynsecrets.errors import DynsecretsError, LeaseNotFound, QuotaExceeded, StoreError
 from dynsecrets.leases import Lease
 from dynsecrets.log import logger
@@ -77,7 +77,9 @@ class Issuer:
             answered = clock.steady()
             handle = grant.handle
             anchor = asked if grant.age is None else max(asked, answered - grant.age.total_seconds())
-            self._books.see_time(integration.name, grant.expires_at - ttl, anchor)
+            if answered - asked <= SAME_TIME.total_seconds() or grant.age is not None:
+                # Else nobody can tell at which moment of a long call that clock was read.
+                self._books.see_time(integration.name, grant.expires_at - ttl, anchor)
             lease = self._lease(config, ttl, record, grant, anchor)
             issued_at, expires_at = lease.issued_at, lease.expires_at
             record = self._books.store.update(
@@ -131,7 +133,7 @@ class Issuer:
             if handle:
                 config.integration.revoke(handle)
         except BaseException as failure:
-            self._revoker.postpone(record, config.integration, failure, handle)
+            record = self._revoker.postpone(record, config.integration, failure, handle)
             _tell_pending(error, record, failure)
             if not isinstance(failure, Exception):
                 raise

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import uuid
 from enum import Enum
 from typing import TYPE_CHECKING, Final
+
+import attrs
 
 from dynsecrets.errors import DynsecretsError, LeaseNotFound, PermissionDenied, RevocationError, StoreError
 from dynsecrets.log import logger
@@ -98,10 +101,10 @@ class Revoker:
         integration: Integration,
         error: BaseException,
         handle: Mapping[str, str] | None = None,
-    ) -> None:
-        """Write down that a revocation failed, and plan the next attempt.
+    ) -> LeaseRecord:
+        """Write down that a revocation failed, plan the next attempt, and return the record that says so.
 
-        ``handle`` is what is left to revoke, where that is known better than the record knows it.
+        ``handle`` is what an issue could not roll back, which is known better than the record knows it.
         """
         jitter = self._random.random()
         now = self._books.now(record.integration)
@@ -110,18 +113,26 @@ class Revoker:
         def fail(found: LeaseRecord) -> LeaseRecord:
             return found.failed(now=now, error=why, jitter=jitter, handle=found.handle if handle is None else handle)
 
+        late = handle is not None or self._is_late(record)
         try:
-            record = self._books.write(record, fail)
+            found = self._books.write(record, fail)
+            if not found.live and late:
+                # The issue took so long that somebody gave it up and closed its record: what is left came after that.
+                found = fail(attrs.evolve(record, id=str(uuid.uuid4()), version=1))
+                self._books.store.insert(found)
+                self._forget(record.id)
+            record, late = found, False
         except (StoreError, LeaseNotFound) as store_error:
             logger.error("Lease %s is not revoked, and its record can't say so: %s", record.id, store_error)
             # Counted all the same, so that the attempts get rarer.
             record = fail(record)
         if not record.live:
             self._forget(record.id)
-            return
+            return record
         self._books.emit("revoke_failed", record, error)
         # An entry is of what the lease was made with, rather than of what somebody wanted to revoke it with.
         entry = self._books.ensure(record, integration)
+        entry.late = late
         at = self._books.clock.steady() + backoff(record.attempts, jitter).total_seconds()
         failed = record
         # One plan for a lease, however many tried in vain.
@@ -131,6 +142,7 @@ class Revoker:
         )
         if earlier is not None:
             self._scheduler.cancel(earlier)
+        return record
 
     def discard(self, record: LeaseRecord) -> LeaseRecord:
         """Write down that nothing of a lease is left. Raises ``StoreError``."""
@@ -190,6 +202,8 @@ class Revoker:
                 if claimed is not None:
                     return claimed
                 found = books.store.get(record.id)
+                if found.state is LeaseState.REVOKED and self._is_late(record):
+                    return record
                 if found.state is LeaseState.REVOKED:
                     self._forget(record.id)
                     return None
@@ -206,6 +220,11 @@ class Revoker:
                 return record
             pause = next(looks, pause)
             books.clock.sleep(pause)
+
+    def _is_late(self, record: LeaseRecord) -> bool:
+        """Tell whether something of a lease may have come to be after its record was closed."""
+        entry = self._books.entry(record.id)
+        return entry is not None and entry.late
 
     def _forget(self, lease_id: str) -> None:
         """Let go of a lease that is gone."""

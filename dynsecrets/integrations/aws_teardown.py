@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dynsecrets.errors import DynsecretsError, PermissionDenied, RevocationError
 from dynsecrets.integrations.aws_errors import code_of, is_unresolved, scrub, service_date, translate
+from dynsecrets.log import logger
 from dynsecrets.quoting import quote
 
 if TYPE_CHECKING:
@@ -142,30 +143,32 @@ class Teardown:
             [partial(self._listed, user_name, lister, member) for lister, member, _, _ in kinds]
         )
         todo: list[tuple[str, dict[str, str]]] = []
-        missing: list[Exception] = []
+        failed: list[tuple[str, Exception]] = []
         for (lister, _, deleter, names), listing in zip(kinds, listings, strict=True):
             if listing.error is not None:
-                if code_of(listing.error) == "NoSuchEntity":
-                    missing.append(listing.error)
-                    continue
-                self._note(listing.error, lister)
+                failed.append((lister, listing.error))
             for found in listing.value or ():
                 arguments = {name: found if key is None else found[key] for name, key in names.items()}
                 todo.append((deleter, arguments))
+        missing = [error for _, error in failed if code_of(error) == "NoSuchEntity"]
         if len(missing) == len(kinds):
             # One server that knows the user, though nothing hangs on it, says more than others that don't.
             return missing[0]
         self._all(user_name, todo)
+        self._note_all(failed)
         return None
 
     def _sweep_extras(self, user_name: str) -> None:
         """Delete what only a user itself, or somebody else, can have added."""
-        self._sweep(user_name, _EXTRAS)
+        try:
+            self._sweep(user_name, _EXTRAS)
+        except DynsecretsError as error:
+            # Not every partition has every kind. DeleteUser tells whether it mattered.
+            logger.info("Not all that may hang on user %s could be looked for: %s", user_name, error)
         try:
             self._iam.call("DeleteLoginProfile", UserName=user_name)
         except Exception as exc:  # noted, and DeleteUser tells whether it mattered.
-            if code_of(exc) != "NoSuchEntity":
-                self._note(exc, "DeleteLoginProfile")
+            self._note_all([("DeleteLoginProfile", exc)])
 
     def _listed(self, user_name: str, operation: str, member: str) -> list[Any]:
         """Return all pages of a listing."""
@@ -185,16 +188,25 @@ class Teardown:
         calls: list[Callable[[], Any]] = [
             partial(self._iam.call, operation, UserName=user_name, **names) for operation, names in todo
         ]
-        for (operation, _), outcome in zip(todo, self._fanout.together(calls), strict=True):
-            if outcome.error is not None and code_of(outcome.error) != "NoSuchEntity":
-                self._note(outcome.error, operation)
+        outcomes = zip(todo, self._fanout.together(calls), strict=True)
+        self._note_all(
+            [(operation, outcome.error) for (operation, _), outcome in outcomes if outcome.error is not None]
+        )
 
-    def _note(self, error: Exception, operation: str) -> None:
-        """Keep a refused action for the end, so that everything else is still tried; raise any other error."""
-        translated = translate(error, operation, revoking=True)
-        if not isinstance(translated, PermissionDenied):
+    def _note_all(self, failed: Sequence[tuple[str, Exception]]) -> None:
+        """Keep refused actions for the end, so that everything else is still tried; raise the first other error."""
+        others: list[tuple[Exception, DynsecretsError]] = []
+        for operation, error in failed:
+            if code_of(error) == "NoSuchEntity":
+                continue
+            translated = translate(error, operation, revoking=True)
+            if isinstance(translated, PermissionDenied):
+                self._denied += [action for action in translated.actions if action not in self._denied]
+            else:
+                others.append((error, translated))
+        if others:
+            error, translated = others[0]
             raise translated from scrub(error)
-        self._denied += [action for action in translated.actions if action not in self._denied]
 
     def _failure(self, error: Exception, operation: str) -> DynsecretsError:
         """Return the error of a revocation, caused by a ``PermissionDenied`` that names all that was refused."""
