@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from dynsecrets import DynamicSecretConfig, LeaseManager, lease
+from dynsecrets import DynamicSecretConfig, LeaseManager, lease, renewing
 from reliability.places import Place, warm_up
 
 if TYPE_CHECKING:
@@ -185,9 +185,30 @@ def reap(process: Process) -> None:
         LeaseManager(manager.store).reap(integrations=[integration])
 
 
+def renew(process: Process) -> None:
+    """Renew a lease, and leave while the old one is still alive too."""
+    config = DynamicSecretConfig("AWS_USER", process.integration, policy=_POLICY, wait=None)
+    renewer = renewing(config, "10m", manager=process.manager, overlap="1m")
+    renewer.__enter__()
+    with process.stage.watched():
+        # What the background does when a renewal is due.
+        renewer._attempt(renewer._turn)
+        renewer.__exit__(None, None, None)
+
+
 SCENARIOS: Final = {
     scenario.__name__: scenario
-    for scenario in (issue, issue_at_once, issue_in_vain, issue_and_leave, leave, leave_thoroughly, revoke_by_id, reap)
+    for scenario in (
+        issue,
+        issue_at_once,
+        issue_in_vain,
+        issue_and_leave,
+        leave,
+        leave_thoroughly,
+        renew,
+        revoke_by_id,
+        reap,
+    )
 }
 
 

@@ -46,7 +46,8 @@ def warm_up() -> None:
 class Place:
     """An account at ``url``, and a store: a table of DynamoDB at ``dynamodb``, or else the SQLite file ``store``.
 
-    ``settles_after_s`` is how old a user must be for "no such user" to be believed.
+    ``settles_after_s`` is how old a user must be for "no such user" to be believed; by default it always is. (Less than
+    nothing, since moto's dates of creation are finer than the time that it states.)
     """
 
     url: str
@@ -55,7 +56,7 @@ class Place:
     store: str
     dynamodb: str | None = None
     region: str = "us-east-1"
-    settles_after_s: float = 0.0
+    settles_after_s: float = -1.0
 
     def session(self) -> boto3.Session:
         """Return a new session of the account's administrator."""

@@ -61,6 +61,7 @@ SCENARIOS = [
     Scenario(name="issue_at_once", points=ISSUE, stores=("dynamodb",)),
     Scenario(name="leave", points=REVOKE, stores=BOTH),
     Scenario(name="reap", points=REVOKE, stores=BOTH),
+    Scenario(name="renew", points=ISSUE | REVOKE | {"after DeleteUser #2"}, stores=BOTH),
     Scenario(name="revoke_by_id", points=REVOKE),
     Scenario(name="leave_thoroughly", points=REVOKE | THOROUGH | {"before DeleteAccessKey #2", "after DeleteUser #2"}),
     Scenario(
