@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from support import crash_points
 from support.canary import Canary
 from support.ministack_server import PYTHON_VARIABLE, MinistackServer
 from support.ministack_server import ministack_server as run_ministack
@@ -28,8 +29,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Watch for secrets in everything that the tests show."""
+    """Watch for secrets in everything that the tests show, and count the points at which processes are killed."""
     config.pluginmanager.register(Canary(), "canary")
+    config.pluginmanager.register(crash_points, "crash-points")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -40,7 +40,8 @@ HOLDER = textwrap.dedent(
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_key_whose_process_is_killed_is_refused_after_the_ttl(ministack: Account, tmp_path: Path) -> None:
     """The key works after its process was killed; from the expiration on AWS refuses it, though the user exists."""
-    ministack.client("s3").create_bucket(Bucket="reports")
+    bucket = f"guarded-{ministack.id}"
+    ministack.client("s3").create_bucket(Bucket=bucket)
     arguments = [ministack.url, ministack.access_key_id, ministack.secret_access_key, str(tmp_path / "leases.db")]
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -52,13 +53,13 @@ def test_a_key_whose_process_is_killed_is_refused_after_the_ttl(ministack: Accou
         holder.send_signal(signal.SIGKILL)
     s3 = ministack.client_of(leased, "s3")
 
-    worked_after_the_kill = s3.list_objects_v2(Bucket="reports")["ResponseMetadata"]["HTTPStatusCode"]
+    worked_after_the_kill = s3.list_objects_v2(Bucket=bucket)["ResponseMetadata"]["HTTPStatusCode"]
     until = datetime.fromisoformat(leased["until"])
     # Not a wait for luck: the guard's date has whole seconds, so a second after it AWS must refuse.
     while (datetime.now(UTC) - until).total_seconds() < 1.05:
         time.sleep(0.05)
     with pytest.raises(ClientError) as refused:
-        s3.list_objects_v2(Bucket="reports")
+        s3.list_objects_v2(Bucket=bucket)
 
     assert holder.returncode == -signal.SIGKILL
     assert worked_after_the_kill == 200

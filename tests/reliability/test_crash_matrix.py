@@ -12,9 +12,9 @@ import pytest
 from dynsecrets import LeaseManager
 from fakes import FakeClock
 from forking import needs_fork
-from reliability.conftest import POINTS
 from reliability.strict import Strictness
 from support.accounts import USER_PATH
+from support.crash_points import POINTS
 from support.proxy import Proxy
 
 if TYPE_CHECKING:

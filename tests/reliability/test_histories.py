@@ -40,7 +40,7 @@ def test_what_comes_to_be_after_its_issue_was_given_up_gets_a_record_of_its_own(
     assert [record.handle["thing"] for record in world.store.records()] == [thing, thing]
     world.another().reap(integrations=[world.integration])
     assert world.states() == ["revoked", "revoked"]
-    assert world.integration.live == {}
+    assert list(world.integration.live) == []
 
 
 def test_so_it_does_where_the_store_fails_at_that_moment() -> None:
@@ -48,7 +48,7 @@ def test_so_it_does_where_the_store_fails_at_that_moment() -> None:
     with World(ThirdPartyStore()) as world:
         world.integration.fail("provision", given_up(world))
         world.integration.fail("revoke", None, OSError("no route"), OSError("no route"))
-        world.store.fail("get", None, None, StoreError("the disk is full"))
+        world.store.fail("get", StoreError("the disk is full"))
 
         with pytest.raises(StoreError, match="is pending"):
             world.issue()
@@ -56,7 +56,7 @@ def test_so_it_does_where_the_store_fails_at_that_moment() -> None:
         world.advance(10)
 
         assert during == 1
-        assert world.integration.live == {}
+        assert list(world.integration.live) == []
         assert not [record for record in world.store.records() if record.live]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -319,19 +320,21 @@ def test_what_comes_after_closing_is_revoked(world: World) -> None:
 
 
 def test_an_interrupted_wait_leaves_the_queue(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while a block waits to begin is raised there, and no ticket is left."""
+    """Ctrl-C while a block waits to begin is raised there; no ticket is left, and no lease is lost."""
     gate = Gate()
     world.integration.fail("provision", gate)
+    result = Future.result
+
+    def interrupted(*_: object) -> None:
+        monkeypatch.setattr(Future, "result", result)
+        raise KeyboardInterrupt
+
     with LeasePool(world.config(), 1, TTL, manager=world.manager) as pool:
         gate.until_reached()
+        monkeypatch.setattr(Future, "result", interrupted)
 
-        def interrupted(*_: object) -> None:
-            raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr("dynsecrets.stock.Future.result", interrupted)
-            with pytest.raises(KeyboardInterrupt):
-                pool.lease().__enter__()
+        with pytest.raises(KeyboardInterrupt):
+            pool.lease().__enter__()
 
         assert not pool._stock._queue
         gate.open()

@@ -141,3 +141,12 @@ def test_a_closed_manager_is_the_end_of_its_pools(world: World) -> None:
             with pytest.raises(DynsecretsError, match="closed"):
                 pool.lease().__enter__()
     assert world.integration.live == {}
+
+
+def test_closing_fails_at_the_end_of_a_block_too(world: World) -> None:
+    """Where the block itself ended well, what ``close()`` could not do is raised."""
+    with pytest.raises(RevocationError, match="1 leases could not be revoked"), pool_of(world, 1):
+        world.integration.fail("revoke", PermissionDenied("may not"))
+
+    world.advance(61)
+    assert world.integration.live == {}

@@ -6,10 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dynsecrets import (
-    Lease,
-    LeasePool,
-)
+from dynsecrets import Lease, LeasePool, PermissionDenied
 from forking import in_child, needs_fork
 from renewal.helpers import TTL, TTL_S, outage, pool_of
 
@@ -166,3 +163,14 @@ def test_forking_while_locks_are_held_is_safe(world: World) -> None:
             worked = in_child(child)
 
         assert worked
+
+
+def test_an_old_lease_that_cannot_be_revoked_is_the_managers(world: World) -> None:
+    """The pool goes on with a fresh lease; the manager tries again to revoke the old one."""
+    with pool_of(world, 1) as pool:
+        world.integration.fail("revoke", PermissionDenied("may not"))
+        world.advance(TTL_S / 2)
+        assert pool.ready == 1
+
+        world.advance(2)
+        assert len(world.integration.live) == 1

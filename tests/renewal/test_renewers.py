@@ -89,12 +89,13 @@ def test_a_renewer_can_be_entered_again_but_not_twice(world: World) -> None:
         ({"on_renew": 3}, InvalidConfig),
         ({"on_error": "print"}, InvalidConfig),
         ({"manager": object()}, InvalidConfig),
+        ({"config": "AWS_USER"}, InvalidConfig),
     ],
 )
 def test_wrong_arguments_are_refused_at_once(world: World, options: dict[str, Any], error: type[Exception]) -> None:
     """What can't work is refused before anything is leased."""
     with pytest.raises(error):
-        renewing(world.config(), **{"ttl": TTL, **options})
+        renewing(**{"config": world.config(), "ttl": TTL, **options})
 
     assert world.integration.calls == []
 

@@ -189,9 +189,10 @@ def test_a_callback_may_talk_to_the_loop(world: World) -> None:
             asyncio.run_coroutine_threadsafe(note(fresh.id), loop).result()
 
         async with renewer_of(world, on_renew=tell) as renewer:
+            first = renewer.current.id
             world.clock.advance(RENEWED_S)
-            await asyncio.to_thread(until, lambda: world.integration.count("provision") == 2)
-            del renewer
+            # Once the fresh lease is in its place, leaving waits for the callback.
+            await asyncio.to_thread(until, lambda: renewer.status().lease_id != first)
         return seen
 
     assert len(asyncio.run(work())) == 1

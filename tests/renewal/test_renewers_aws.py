@@ -303,7 +303,7 @@ def test_a_failing_renewal_costs_few_calls(aws: Account, proxy: Proxy) -> None:
     with moto_world(aws, proxy.url) as world, renewer_of(world) as renewer:
         proxy.clear()
         proxy.fail("CreateUser", ("AccessDenied", 403), times=None)
-        world.advance(TTL_S - 1)
+        world.advance(RENEWED_S + 138)
 
         assert renewer.current.is_valid()
         assert proxy.actions("iam") == ["CreateUser"]
@@ -318,15 +318,16 @@ def test_no_call_fails_across_ten_renewals(ministack: Account) -> None:
 
     This is real time: the guard in each policy, which ends the old users, is evaluated by the server's own clock.
     """
-    ministack.client("s3").create_bucket(Bucket="reports")
-    ministack.client("s3").put_object(Bucket="reports", Key="a", Body=b"1")
+    bucket = f"renewed-{ministack.id}"
+    ministack.client("s3").create_bucket(Bucket=bucket)
+    ministack.client("s3").put_object(Bucket=bucket, Key="a", Body=b"1")
     integration = Integration.aws_iam(
         access_key_id=ministack.access_key_id,
         secret_access_key=ministack.secret_access_key,
         endpoint_url=ministack.url,
         region=ministack.region,
     )
-    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::reports/*"}
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bucket}/*"}
     policy = {"Version": "2012-10-17", "Statement": [statement]}
     config = DynamicSecretConfig("AWS_USER", integration, policy)
     renewed: list[str] = []
@@ -346,13 +347,13 @@ def test_no_call_fails_across_ten_renewals(ministack: Account) -> None:
         first = renewer.current
         s3 = renewer.session().client("s3")
         while len(renewed) < 10:
-            assert s3.get_object(Bucket="reports", Key="a")["Body"].read() == b"1"
+            assert s3.get_object(Bucket=bucket, Key="a")["Body"].read() == b"1"
             calls += 1
             threading.Event().wait(0.2)
             assert time.monotonic() - begun < 60, renewer.status()
         old = ministack.client_of(first.aws_env(), "s3")
         with pytest.raises(ClientError):
-            old.get_object(Bucket="reports", Key="a")
+            old.get_object(Bucket=bucket, Key="a")
 
     assert failed == []
     assert len(set(renewed)) == len(renewed)

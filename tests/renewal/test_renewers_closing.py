@@ -303,3 +303,35 @@ def test_many_threads_read_while_it_renews(world: World) -> None:
 
     assert min(counts) >= 1
     assert world.integration.live == {}
+
+
+def test_closing_while_it_is_entered(world: World) -> None:
+    """A renewer that another thread closes while it is entered is not entered, and leaves nothing."""
+    gate = Gate()
+    world.integration.fail("provisioned", gate)
+    renewer = renewer_of(world)
+    entering = started(renewer.__enter__)
+    gate.until_reached()
+
+    renewer.__exit__(None, None, None)
+    gate.open()
+    error = entering()
+
+    assert isinstance(error, DynsecretsError)
+    assert "closed while it was opened" in str(error)
+    assert world.integration.live == {}
+
+
+def test_an_interrupt_while_revoking_leaves_the_rest_to_the_background(world: World) -> None:
+    """Ctrl-C in the middle of the end is raised at once; what was left then is revoked all the same."""
+    renewer = renewer_of(world, overlap="5m")
+    renewer.__enter__()
+    world.advance(RENEWED_S)
+    assert len(world.integration.live) == 2
+    world.integration.fail("revoke", KeyboardInterrupt())
+
+    with pytest.raises(KeyboardInterrupt):
+        renewer.__exit__(None, None, None)
+    world.advance(2)
+
+    assert world.integration.live == {}
