@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from heapq import merge
 from itertools import islice
@@ -226,6 +227,13 @@ class SQLiteLeaseStore(ForkSafe):
         with self._lock:
             self._closed = True
             self._let_go()
+
+    def __del__(self) -> None:
+        """Close the file of a store that nobody closed: from Python 3.13 on, sqlite3 warns of it otherwise."""
+        connection: sqlite3.Connection | None = getattr(self, "_connection", None)
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.close()
 
     def __repr__(self) -> str:
         """Show the path."""
