@@ -15,6 +15,11 @@ import threading
 from dynsecrets import DynamicSecretConfig, DynsecretsError, Integration, Lease, renewing
 
 
+def say(text: str) -> None:
+    """Print a line in one piece: the renewer's thread prints too."""
+    print(f"{text}\n", end="", flush=True)
+
+
 def config_for(bucket: str) -> DynamicSecretConfig:
     """Return the recipe of a user that may list one bucket and nothing else."""
     statement = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{bucket}"}
@@ -24,12 +29,12 @@ def config_for(bucket: str) -> DynamicSecretConfig:
 
 def renewed(fresh: Lease) -> None:
     """Say that another user took over. It is called in a background thread."""
-    print(f"renewed {fresh.username}", flush=True)
+    say(f"renewed {fresh.username}")
 
 
 def failed(error: BaseException) -> None:
     """Say that a renewal failed; the lease at hand goes on, and so do the attempts. A good place for an alert."""
-    print(f"failed  {error}", flush=True)
+    say(f"failed  {error}")
 
 
 def main() -> None:
@@ -45,19 +50,19 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
 
     with renewing(config_for(options.bucket), options.ttl, on_renew=renewed, on_error=failed) as renewer:
-        print(f"leased  {renewer.current.username}", flush=True)
+        say(f"leased  {renewer.current.username}")
         s3 = renewer.session().client("s3")
         done = 0
         while done != options.rounds and not stop.is_set():
             done += 1
             try:
                 count = s3.list_objects_v2(Bucket=options.bucket)["KeyCount"]
-                print(f"round {done}: {count} objects", flush=True)
+                say(f"round {done}: {count} objects")
             except DynsecretsError as error:
                 # No lease lives now (AWS may be out of reach): the next round may have one again.
-                print(f"round {done}: {error}", flush=True)
+                say(f"round {done}: {error}")
             stop.wait(options.every)
-    print("revoked")
+    say("revoked")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from dynsecrets import DynamicSecretConfig, DynsecretsError, Lease, MemoryLeaseStore, SQLiteLeaseStore
-from dynsecrets.states import ABANDONED_AFTER, LeaseState
+from dynsecrets.states import ABANDONED_AFTER, LONGEST_BACKOFF, LeaseState
 from fakes import FakeClock
 from reliability.model import FAIL, INTERRUPT, KILL, OK, OVERTAKE, SLOW, Killed, Process, Processes, ThirdParty, Trouble
 
@@ -213,13 +213,17 @@ class Leases(RuleBasedStateMachine):
             assert not (record.held and record.owner in dead), "what belonged to a dead process lives"
 
     def is_busy(self, record: LeaseRecord) -> bool:
-        """Tell whether another process seems to be at work on a lease: it has a claim, or issues it."""
+        """Tell whether a lease is left alone for now: another process seems to be at work on it, or will be."""
         now = self.there.now()
         if record.process in {str(process.owner) for process in self.processes.all if process.dead}:
             return False
         if record.state is LeaseState.PENDING:
             return record.created_at > now - ABANDONED_AFTER - timedelta(seconds=FARTHEST_S)
-        return record.is_claimed(now - GRACE)
+        if record.is_claimed(now - GRACE):
+            return True
+        # Planned by a clock that was ahead, and was set back since.
+        latest = max(now, self.clock.now()) + LONGEST_BACKOFF
+        return record.next_attempt_at is not None and record.next_attempt_at > latest
 
 
 class LeasesInSQLite(Leases):

@@ -177,6 +177,16 @@ def test_a_lease_is_swapped_in_once_it_works(world: World) -> None:
         assert renewer.current is not old
 
 
+def test_a_lease_that_ended_while_it_was_read_is_not_the_answer(world: World) -> None:
+    """Who asks for the lease in the very moment of a renewal without overlap gets the new one, and no error."""
+    with renewer_of(world, overlap="0s") as renewer:
+        read_before = renewer.current
+        world.advance(RENEWED_S)
+        assert not read_before.is_valid()
+
+        assert renewer._newer(read_before) is renewer.current
+
+
 def test_renewals_are_told(world: World) -> None:
     """``on_renew`` gets each fresh lease, and the manager's listeners a ``renewed`` event of it."""
     fresh: list[Lease] = []

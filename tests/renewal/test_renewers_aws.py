@@ -187,7 +187,8 @@ def test_key_and_secret_are_always_of_one_lease(paired: World) -> None:
         *counts, failed = together(call, call, read, renew)
 
     assert failed is None
-    assert all(count > 1 for count in counts)
+    assert [count for count in counts if not isinstance(count, int)] == []
+    assert min(counts) > 1
 
 
 def test_its_credentials_are_botocores_refreshable_ones(paired: World) -> None:

@@ -140,18 +140,16 @@ def test_thousands_share_one_thread() -> None:
 
 def test_nothing_is_done_while_nothing_is_due() -> None:
     """Two thousand renewers that wait use no measurable CPU."""
-    integration = FakeIntegration()
-    with World(clock=SystemClock(), integration=integration) as world, contextlib.ExitStack() as stack:  # type: ignore[arg-type]
+    integration: Any = FakeIntegration()
+    clock: Any = SystemClock()
+    with World(clock=clock, integration=integration) as world, contextlib.ExitStack() as stack:
         for _ in range(2000):
             stack.enter_context(renewer_of(world, "10h"))
-        background = world.manager._scheduler._thread
-        assert background is not None
-        spent = time.clock_gettime(time.pthread_getcpuclockid(background.ident or 0))
-        begun = time.perf_counter()
-        threading.Event().wait(0.5)
-        clock_id = time.pthread_getcpuclockid(background.ident or 0)
+        spent, begun = time.process_time(), time.perf_counter()
 
-        assert (time.clock_gettime(clock_id) - spent) / (time.perf_counter() - begun) < 0.01
+        threading.Event().wait(0.5)
+
+        assert (time.process_time() - spent) / (time.perf_counter() - begun) < 0.02
 
 
 # Clocks
