@@ -13,6 +13,7 @@ SHELL := /bin/sh
 VENV ?= .venv
 MINISTACK := .venv-ministack
 AIO := .venv-aio
+AWSCLI := .venv-awscli
 DYNALITE := tests/support/node_modules/.package-lock.json
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
@@ -46,7 +47,7 @@ help:
 demo: $(VENV)/.installed-demo ## lease a user on an embedded AWS, and show what exists before, during and after
 	@$(BIN)/python examples/demo.py
 
-test: $(VENV)/.installed-test $(MINISTACK)/.installed $(AIO)/.installed $(DYNALITE) ## run all tests
+test: $(VENV)/.installed-test $(MINISTACK)/.installed $(AIO)/.installed $(AWSCLI)/.installed $(DYNALITE) ## run all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-lint ## check style and format
@@ -77,11 +78,11 @@ $(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python $(PIP_INSTALL) --editable '.[$*]'
 	@touch $@
 
-# Both pin a botocore of their own.
-$(MINISTACK)/bin/python $(AIO)/bin/python: %/bin/python:
+# Each pins a botocore of its own.
+$(MINISTACK)/bin/python $(AIO)/bin/python $(AWSCLI)/bin/python: %/bin/python:
 	$(call make_venv,$*)
 
-$(MINISTACK)/.installed $(AIO)/.installed: .venv-%/.installed: tests/support/%-requirements.txt | .venv-%/bin/python
+$(MINISTACK)/.installed $(AIO)/.installed $(AWSCLI)/.installed: .venv-%/.installed: tests/support/%-requirements.txt | .venv-%/bin/python
 	.venv-$*/bin/python $(PIP_INSTALL) --requirement $<
 	@touch $@
 

