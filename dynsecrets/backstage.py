@@ -6,7 +6,7 @@ import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from dynsecrets.errors import DynsecretsError, LeaseNotFound
+from dynsecrets.errors import LeaseNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,20 +47,10 @@ class Backstage:
         """Issue a lease that ends with this process, if not before."""
         return self._manager._issue(config, ttl, wait=config.wait, metadata=None, held=True)  # noqa: SLF001 - as above.
 
-    def left_over(self, config: DynamicSecretConfig, error: BaseException, since: datetime) -> list[str]:
-        """Return the ids of what a failed :meth:`hold`, begun at ``since``, may have left alive.
-
-        The library's own errors say which lease they are of. After another one (a third party's, or one of a caller's
-        probe) it is looked for: a lease of the config that is younger, and whose revocation is to be tried again.
-        """
-        lease_id = error.lease_id if isinstance(error, DynsecretsError) else None
-        if lease_id is not None:
-            return [] if self._books.entry(lease_id) is None else [lease_id]
-        return [
-            entry.record.id
-            for entry in self._books.entries()
-            if entry.retry is not None and entry.record.name == config.name and entry.record.created_at >= since
-        ]
+    def left_over(self, error: BaseException) -> list[str]:
+        """Return the ids of what a failed :meth:`hold` may have left alive: each error says which lease it is of."""
+        lease_id = getattr(error, "lease_id", None)
+        return [] if lease_id is None or self._books.entry(lease_id) is None else [lease_id]
 
     def release(self, lease_id: str, config: DynamicSecretConfig) -> None:
         """Revoke a lease; one that the store never knew is fine."""

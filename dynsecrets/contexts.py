@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -153,8 +153,10 @@ def _revoke(leased: Lease, error: BaseException | None) -> None:
 
 def _whereabouts() -> object:
     """Tell threads and tasks apart."""
+    # Not imported for it: it takes longer to load than all of this package, and without it there are no tasks.
+    asyncio = sys.modules.get("asyncio")
     try:
-        task = asyncio.current_task()
+        task = None if asyncio is None else asyncio.current_task()
     except RuntimeError:
         task = None
     return (threading.get_ident(), None if task is None else id(task))

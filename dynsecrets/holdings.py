@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dynsecrets.errors import DynsecretsError, RevocationError
 from dynsecrets.log import logger
+from dynsecrets.revoking import not_revoked
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -36,11 +37,10 @@ class Holdings:
 
     def issue(self, ttl: timedelta) -> Lease:
         """Lease one more; remember one that failed and may be half-made. Raises what ``LeaseManager.issue`` does."""
-        since = self._stage.now(self._config)
         try:
             lease = self._stage.hold(self._config, ttl)
         except BaseException as error:
-            left = self._stage.left_over(self._config, error, since)
+            left = self._stage.left_over(error)
             with self._lock:
                 self._leases.update(dict.fromkeys(left))
             raise
@@ -71,8 +71,7 @@ class Holdings:
             self.revoke_later()
             raise
         if failed:
-            message = f"{len(failed)} leases could not be revoked: {', '.join(failed)}"
-            raise RevocationError(message) from next(iter(failed.values()))
+            raise RevocationError(not_revoked(failed)) from next(iter(failed.values()))
 
     def revoke_later(self) -> None:
         """Have everything revoked in the background."""

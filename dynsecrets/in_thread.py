@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -55,6 +54,8 @@ async def in_thread(work: Callable[[], T], undo: Callable[[T], object] = _keep) 
     A thread can't be cancelled: what it makes after that is undone, in a thread too, before the cancellation goes on.
     What fails then is a note of the cancellation.
     """
+    import asyncio  # Takes longer to load than all of this package, and who calls this has it already.
+
     job = _Work(work, undo)
     try:
         # No task: asyncio.run() cancels all tasks when it ends, and a cancelled one would tell nothing of its thread.

@@ -7,6 +7,7 @@ Whatever goes wrong on the way, an interrupt too, is followed by deleting all th
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 import weakref
 from collections.abc import Mapping
@@ -126,14 +127,15 @@ class Issuer:
         self, record: LeaseRecord, config: DynamicSecretConfig, handle: Mapping[str, str], error: BaseException
     ) -> None:
         """Delete what was made. The error that led here stays the one that is raised; it tells what is left to do."""
-        if isinstance(error, DynsecretsError):
-            error.lease_id = record.id
+        _name_lease(error, record.id)
         self._books.emit("issue_failed", record, error)
         try:
             if handle:
                 config.integration.revoke(handle)
         except BaseException as failure:
-            record = self._revoker.postpone(record, config.integration, failure, handle)
+            record = self._revoker.postpone(record, config.integration, failure, handle=handle)
+            # What is left may have got a record of its own.
+            _name_lease(error, record.id)
             _tell_pending(error, record, failure)
             if not isinstance(failure, Exception):
                 raise
@@ -144,6 +146,9 @@ class Issuer:
             logger.info("Lease %s was rolled back; it has no record", record.id)
         except StoreError as failure:
             logger.error("Lease %s was rolled back, but its record doesn't say so yet: %s", record.id, failure)
+            if handle:
+                # Else nothing was made, or not even written: while a store is down, these must not pile up.
+                self._revoker.discard_later(record)
 
     def _wait(self, config: DynamicSecretConfig, lease: Lease, wait: Any) -> None:
         """Hand over once the lease works; revoke it where it doesn't."""
@@ -154,8 +159,9 @@ class Issuer:
             probe = lease.check if wait == "usable" else lambda: bool(wait(lease))
             wait_until_usable(lease, probe, config.wait_timeout, self._books.clock, patient=wait == "usable")
         except BaseException as error:
-            if isinstance(error, DynsecretsError):
-                error.lease_id = lease.id
+            _name_lease(error, lease.id)
+            if entry is not None:
+                self._books.emit("issue_failed", entry.record, error)
             try:
                 lease.revoke()
             except DynsecretsError as failure:
@@ -175,6 +181,13 @@ class Issuer:
                 f"{config.name} has {min(live, config.max_active)} live leases, and its max_active is "
                 f"{config.max_active}; revoke some, or raise the cap"
             )
+
+
+def _name_lease(error: BaseException, lease_id: str) -> None:
+    """Say in an error, whoever's it is, which lease it is of: a renewer must know what it may have left."""
+    # Few classes of errors take no attributes.
+    with contextlib.suppress(AttributeError, TypeError):
+        error.lease_id = lease_id  # type: ignore[attr-defined]  # Errors of third parties have no such attribute yet.
 
 
 def _tell_pending(error: BaseException, record: LeaseRecord, failure: BaseException) -> None:

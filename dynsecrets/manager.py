@@ -21,7 +21,7 @@ from dynsecrets.log import logger
 from dynsecrets.quoting import quote
 from dynsecrets.reaping import Reaper, ReapReport
 from dynsecrets.records import LeaseRecord
-from dynsecrets.revoking import Revoker, Verdict
+from dynsecrets.revoking import Revoker, Verdict, not_revoked
 from dynsecrets.scheduler import Scheduler
 from dynsecrets.states import ABANDONED_AFTER, LeaseState
 from dynsecrets.stores import open_store
@@ -193,7 +193,8 @@ class LeaseManager:
         With ``dry_run`` nothing is deleted: look at what was found first. A user that another store knows is an orphan
         to this one. Nothing outside of the integration's path and prefix is touched, nor anything younger than ten
         minutes. Needs ``iam:ListUsers``, which nothing else does: ``required_policy(sweep=True)``. Raises
-        ``PermissionDenied``, ``ProvisionError`` and ``StoreError``.
+        ``PermissionDenied``, ``ProvisionError``, and ``StoreError`` where records can't be read: then nothing is
+        deleted, and the report of a dry run names them.
         """
         (checked,) = _check_integrations([integration])
         return sweep(self._books, self._scheduler, checked, dry_run=dry_run)
@@ -238,8 +239,7 @@ class LeaseManager:
         if first and self._owns_store:
             self._store.close()
         if failed:
-            ids = ", ".join(lease_id for lease_id, _ in failed)
-            raise RevocationError(f"{len(failed)} leases could not be revoked: {ids}") from failed[0][1]
+            raise RevocationError(not_revoked(lease_id for lease_id, _ in failed)) from failed[0][1]
 
     def __enter__(self) -> Self:
         """Return the manager."""

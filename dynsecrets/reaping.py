@@ -18,7 +18,8 @@ from dynsecrets.log import logger
 from dynsecrets.owner import Liveness, current_owner, liveness
 from dynsecrets.revoking import Verdict
 from dynsecrets.states import LONGEST_BACKOFF, TOMBSTONE_AGE, LeaseState
-from dynsecrets.stores.base import ProcessIndex
+from dynsecrets.stores.base import FailureIndex, ProcessIndex
+from dynsecrets.stores.unreadable import noting_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -41,8 +42,8 @@ _FIRST_READ: Final = 16
 class ReapReport:
     """What a reaper did, as lists of lease ids.
 
-    ``revoked`` were revoked by it, ``failed`` could not be (their records say why, and it is tried again), ``skipped``
-    are being revoked by somebody else.
+    ``revoked`` were revoked by it, ``failed`` could not be (their records say why, and it is tried again; or they are
+    due and can't be read, which the log explains), ``skipped`` are being revoked by somebody else.
     """
 
     revoked: list[str] = attrs.field(factory=list)
@@ -67,8 +68,11 @@ class Reaper:
         self, integrations: Mapping[str, Integration], *, limit: int | None, abandoned_after: timedelta
     ) -> ReapReport:
         """Revoke all that is overdue, at most ``limit`` leases, many at the same time; wait for that and report."""
-        report = ReapReport()
-        for lease_id, attempt in list(self._attempts(integrations, limit, abandoned_after)):
+        with noting_unreadable() as unreadable:
+            overdue = chain(self._overdue(integrations, limit, abandoned_after), self._failed_here(integrations))
+            attempts = list(self._attempts(overdue, integrations, limit))
+        report = ReapReport(failed=unreadable)
+        for lease_id, attempt in attempts:
             report.add(lease_id, attempt.result())
         self._purge(integrations)
         return report
@@ -76,17 +80,18 @@ class Reaper:
     def begin(self, integration: Integration, *, abandoned_after: timedelta) -> None:
         """Start to revoke all that is overdue, in the background."""
         try:
-            list(self._attempts({integration.name: integration}, None, abandoned_after))
-            self._purge([integration.name])
+            known = {integration.name: integration}
+            list(self._attempts(self._overdue(known, None, abandoned_after), known, None))
+            self._purge(known)
         except StoreError as error:
             logger.error("Overdue leases of %s could not be looked for: %s", integration.name, error)
 
     def _attempts(
-        self, integrations: Mapping[str, Integration], limit: int | None, abandoned_after: timedelta
+        self, records: Iterable[LeaseRecord], integrations: Mapping[str, Integration], limit: int | None
     ) -> Iterator[tuple[str, Future[Verdict]]]:
         """Start one attempt for each lease that is to be reaped."""
         started: set[str] = set()
-        for record in self._overdue(integrations, limit, abandoned_after):
+        for record in records:
             if limit is not None and len(started) >= limit:
                 return
             if record.id not in started:
@@ -108,8 +113,23 @@ class Reaper:
         """Return what is to be reaped: what time has made due first, then what belonged to processes that are gone."""
         return chain(
             *(self._due(integration, limit, abandoned_after) for integration in integrations.values()),
+            *(self._failed(name, limit) for name in integrations),
             self._abandoned(integrations),
         )
+
+    def _failed(self, integration: str, limit: int | None) -> Iterable[LeaseRecord]:
+        """Find failed revocations, which are due whatever their back-off."""
+        store = self._books.store
+        return store.failed(integration, limit=limit) if isinstance(store, FailureIndex) else ()
+
+    def _failed_here(self, integrations: Collection[str]) -> Iterator[LeaseRecord]:
+        """Return what this process has failed to revoke: where its clock was set back, no time finds that.
+
+        Its background tries again by another clock, so this is for who asks to have it done now.
+        """
+        for entry in self._books.entries():
+            if entry.retry is not None and entry.record.integration in integrations:
+                yield entry.record
 
     def _due(self, integration: Integration, limit: int | None, abandoned_after: timedelta) -> Iterator[LeaseRecord]:
         """Find what is due by time, by the clock of the third party."""
@@ -125,12 +145,16 @@ class Reaper:
         now = self._books.now(integration.name)
         # A process writes its first pending record by a local clock: it has not seen the third party's yet.
         abandoned = min(now, here) - abandoned_after if abandoned_after else None
-        # Failed revocations are due whatever their back-off, which is never longer than this.
-        until = max(now, here) + LONGEST_BACKOFF
+        until = max(now, here)
+        if not isinstance(self._books.store, FailureIndex):
+            # Failed revocations are due whatever their back-off, which is never longer than this.
+            until += LONGEST_BACKOFF
         count = None if limit is None else max(limit, _FIRST_READ)
         while True:
             found = self._books.store.due(until, integrations=names, limit=count)
-            ready = [record for record in found if _is_overdue(record, now, abandoned)]
+            # The first look reached further ahead: it finds failed revocations whose clock was set back since.
+            known = {record.id: record for record in (*first, *found)}
+            ready = [record for record in known.values() if _is_overdue(record, now, abandoned)]
             if count is None or limit is None or len(found) < count or len(ready) >= limit:
                 break
             count *= 4

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import random
 import threading
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -29,7 +30,7 @@ from dynsecrets.renewal import first_pause, renewal_after, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime, timedelta
+    from datetime import datetime
     from types import TracebackType
 
     import boto3
@@ -157,7 +158,7 @@ class LeaseRenewer:
 
     @property
     def current(self) -> Lease:
-        """The lease to use now. Asks nobody and never blocks.
+        """The lease to use now. Asks nobody and never blocks, but where a forked child inherited one that is over.
 
         Raises ``LeaseExpired`` where it is over and could not be renewed in time; attempts go on, and once one succeeds
         this has a lease again.
@@ -168,13 +169,25 @@ class LeaseRenewer:
         if lease is None or not open_:
             raise DynsecretsError("this renewer is not open; use it inside of its with block")
         if inherited:
-            self._adopt()
+            self._adopt(now=not lease.is_valid())
         elif due_at is not None and due_at <= self._stage.steady():
             # The machine may have slept, which the background notices late.
             self._stage.wake()
         if not lease.is_valid():
             return self._newer(lease)
         return lease
+
+    def outlook(self) -> tuple[Lease, timedelta]:
+        """Return :attr:`current`, and for how long from now on it certainly stays: for those who hand it to others.
+
+        Its successor may come at the next attempt, or at any moment while one is under way, and it is revoked no
+        earlier than the overlap after that, or at its own end.
+        """
+        lease = self.current
+        with self._lock:
+            next_at = self._next_at if lease is self._current else None
+        pause = timedelta(seconds=0.0 if next_at is None else max(next_at - self._stage.steady(), 0.0))
+        return lease, min(pause + self._overlap, lease.remaining)
 
     def session(self, **boto3_session_kwargs: Any) -> boto3.Session:
         """Return a ``boto3.Session`` whose clients, once made, follow every renewal.
@@ -233,12 +246,18 @@ class LeaseRenewer:
         self._next_at = self._stage.steady() + (0.0 if pause is None else pause.total_seconds())
         self._job = self._stage.call_at(self._next_at, partial(self._renew, self._turn))
 
-    def _adopt(self) -> None:
-        """In a forked child: lease a credential of its own, soon; the parent's serves until then."""
+    def _adopt(self, *, now: bool) -> None:
+        """In a forked child: lease a credential of its own, soon where the parent's serves until then."""
         with self._lock:
-            if self._inherited:
-                self._inherited = False
+            if not self._inherited:
+                return
+            self._inherited = False
+            if not now:
                 self._plan()
+                return
+            self._turn += 1
+            turn = self._turn
+        self._renew(turn)
 
     def _newer(self, lease: Lease) -> Lease:
         """Return what took the place of a lease that is over; raise ``LeaseExpired`` where nothing did.

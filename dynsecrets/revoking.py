@@ -15,7 +15,7 @@ from dynsecrets.owner import Liveness, liveness
 from dynsecrets.states import CLAIM_LENGTH, LeaseState, backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from dynsecrets.books import Books
     from dynsecrets.integrations.base import Integration
@@ -64,7 +64,7 @@ class Revoker:
             self._attempt(record, integration, worker, wait=True)
         except BaseException as error:
             # On an interrupt, too: whoever waits goes away, the background goes on.
-            self.postpone(record, integration, error)
+            self.postpone(record, integration, error, worker=worker)
             raise
 
     def expire(self, lease_id: str) -> None:
@@ -76,19 +76,21 @@ class Revoker:
 
     def try_again(self, record: LeaseRecord, integration: Integration) -> RevocationError | None:
         """Make one attempt in the background, plan the next one if it fails, and return why."""
+        worker = self._books.new_worker()
         try:
-            self._attempt(record, integration, self._books.new_worker(), wait=True)
+            self._attempt(record, integration, worker, wait=True)
         except RevocationError as error:
-            self.postpone(record, integration, error)
+            self.postpone(record, integration, error, worker=worker)
             return error
         return None
 
     def reap(self, record: LeaseRecord, integration: Integration) -> Verdict:
         """Make one attempt for a reaper, unless another worker is at it. Errors are kept in the record."""
+        worker = self._books.new_worker()
         try:
-            mine = self._attempt(record, integration, self._books.new_worker(), wait=False)
+            mine = self._attempt(record, integration, worker, wait=False)
         except RevocationError as error:
-            self.postpone(record, integration, error)
+            self.postpone(record, integration, error, worker=worker)
             return Verdict.FAILED
         if not mine:
             return Verdict.SKIPPED
@@ -100,10 +102,13 @@ class Revoker:
         record: LeaseRecord,
         integration: Integration,
         error: BaseException,
+        *,
+        worker: str | None = None,
         handle: Mapping[str, str] | None = None,
     ) -> LeaseRecord:
         """Write down that a revocation failed, plan the next attempt, and return the record that says so.
 
+        ``worker`` is who tried, and ends no claim but its own: another one may have taken over what took too long.
         ``handle`` is what an issue could not roll back, which is known better than the record knows it.
         """
         jitter = self._random.random()
@@ -111,7 +116,10 @@ class Revoker:
         why = str(error) or type(error).__name__
 
         def fail(found: LeaseRecord) -> LeaseRecord:
-            return found.failed(now=now, error=why, jitter=jitter, handle=found.handle if handle is None else handle)
+            failed = found.failed(now=now, error=why, jitter=jitter, handle=found.handle if handle is None else handle)
+            if found.claimed_by == worker or not found.is_claimed(now):
+                return failed
+            return attrs.evolve(failed, claimed_by=found.claimed_by, next_attempt_at=found.next_attempt_at)
 
         late = handle is not None or self._is_late(record)
         try:
@@ -150,14 +158,29 @@ class Revoker:
         now = self._books.now(record.integration)
         return self._books.write(record, lambda found: found.revoked(now=now))
 
+    def discard_later(self, record: LeaseRecord, failures: int = 1) -> None:
+        """Do so once the store takes it, as long as the process lives; after that a reaper finds nothing to delete."""
+        pause = backoff(failures, self._random.random()).total_seconds()
+        self._scheduler.call_at(self._books.clock.steady() + pause, lambda: self._discard_again(record, failures))
+
+    def _discard_again(self, record: LeaseRecord, failures: int) -> None:
+        try:
+            self.discard(record)
+        except LeaseNotFound:
+            return
+        except StoreError as error:
+            logger.info("The record of lease %s still doesn't say that it is revoked: %s", record.id, error)
+            self.discard_later(record, failures + 1)
+
     def finish(self, record: LeaseRecord) -> None:
-        """Write down that a lease was revoked. Where that fails it is gone all the same: a reaper will find so."""
+        """Write down that a lease was revoked. Where that fails it is gone all the same, and it is written later."""
         try:
             record = self.discard(record)
         except LeaseNotFound:
             logger.warning("Lease %s is revoked; its record was gone before", record.id)
         except StoreError as error:
             logger.error("Lease %s is revoked, but its record doesn't say so yet: %s", record.id, error)
+            self.discard_later(record)
         self._books.emit("revoked", record)
 
     def _attempt(self, record: LeaseRecord, integration: Integration, worker: str, *, wait: bool) -> bool:
@@ -232,3 +255,9 @@ class Revoker:
         for job in () if entry is None else (entry.job, entry.retry):
             if job is not None:
                 self._scheduler.cancel(job)
+
+
+def not_revoked(lease_ids: Iterable[str]) -> str:
+    """Say which leases could not be revoked."""
+    ids = list(lease_ids)
+    return f"{len(ids)} {'lease' if len(ids) == 1 else 'leases'} could not be revoked: {', '.join(ids)}"

@@ -50,18 +50,29 @@ class Scheduler:
         self._clock = clock
         self._max_workers = max_workers
         self._numbers = itertools.count()
-        self._condition = threading.Condition()
+        # Taken by itself: the condition's own ``with`` is Python code, which an interrupt may leave between two lines.
+        self._lock = threading.RLock()
+        self._condition = threading.Condition(self._lock)
         self._jobs: list[Job] = []
         self._cancelled = 0
         self._thread: threading.Thread | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
         reset_after_fork(self)
+        # A clock that goes by when a test says so waits for the schedulers that live by it.
+        watch = getattr(clock, "watch", None)
+        if watch is not None:
+            watch(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed: nothing is planned any more."""
+        return self._closed
 
     def call_at(self, at: float, action: Callable[[], object]) -> Job:
         """Have an action run when ``clock.steady()`` reaches ``at``. What it raises is logged."""
         job = Job(at, next(self._numbers), action)
-        with self._condition:
+        with self._lock:
             if not self._closed:
                 heapq.heappush(self._jobs, job)
                 self._ensure_thread()
@@ -71,7 +82,7 @@ class Scheduler:
 
     def cancel(self, job: Job) -> None:
         """Forget a job that has not begun. Its action is let go of at once, its place in the queue a little later."""
-        with self._condition:
+        with self._lock:
             if job.action is None:
                 return
             job.action = None
@@ -83,12 +94,12 @@ class Scheduler:
 
     def wake(self) -> None:
         """Look at the queue now, in case the clock has gone further than the waiting thread was told."""
-        with self._condition:
+        with self._lock:
             self._condition.notify_all()
 
     def submit(self, action: Callable[[], T]) -> Future[T]:
         """Run an action in the pool; in the caller's own thread where no other can be had any more."""
-        with self._condition:
+        with self._lock:
             if self._pool is None and not self._closed:
                 self._pool = ThreadPoolExecutor(self._max_workers, "dynsecrets-worker")
             pool = self._pool
@@ -106,7 +117,7 @@ class Scheduler:
 
     def close(self) -> None:
         """Stop the thread and wait for what the pool is doing. What is planned is forgotten."""
-        with self._condition:
+        with self._lock:
             self._closed = True
             self._jobs.clear()
             thread, self._thread = self._thread, None
@@ -121,7 +132,8 @@ class Scheduler:
 
     def after_fork(self) -> None:
         """Start afresh in a forked child."""
-        self._condition = threading.Condition()
+        self._lock = threading.RLock()
+        self._condition = threading.Condition(self._lock)
         self._jobs = []
         self._cancelled = 0
         self._thread = None

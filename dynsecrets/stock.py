@@ -10,7 +10,6 @@ the manager's pool, never under the lock.
 
 from __future__ import annotations
 
-import asyncio
 import random
 import threading
 from collections import deque
@@ -24,6 +23,7 @@ from dynsecrets.errors import DynsecretsError, RevocationError
 from dynsecrets.forks import reset_after_fork
 from dynsecrets.log import logger
 from dynsecrets.renewal import retry_after
+from dynsecrets.revoking import not_revoked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -103,6 +103,8 @@ class Stock:
 
     async def take_async(self) -> Lease:
         """Do what :meth:`take` does; while it waits it takes no thread."""
+        import asyncio  # As in in_thread.
+
         with self._lock:
             lease = self._pop()
         if lease is not None:
@@ -142,8 +144,7 @@ class Stock:
             with self._lock:
                 self._idle.wait_for(lambda: not self._at_work - {threading.get_ident()})
         if failed:
-            message = f"{len(failed)} leases could not be revoked: {', '.join(failed)}"
-            raise RevocationError(message) from next(iter(failed.values()))
+            raise RevocationError(not_revoked(failed)) from next(iter(failed.values()))
 
     def _queue_up(self) -> Ticket:
         """Return a ticket for the next lease that is made, or for one that came just now. Never blocks."""

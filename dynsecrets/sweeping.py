@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from dynsecrets.errors import StoreError
 from dynsecrets.log import logger
+from dynsecrets.stores.unreadable import noting_unreadable
 
 if TYPE_CHECKING:
     from dynsecrets.books import Books
@@ -24,12 +26,14 @@ class SweepReport:
     """What a sweep found, as lists of user names.
 
     ``found`` are those that no record knows, ``deleted`` those of them that were deleted (none in a dry run),
-    ``failed`` those that could not be.
+    ``failed`` those that could not be. ``unreadable`` are the ids of leases whose records can't be read: their users
+    may be among ``found``, so nothing is deleted while there are any.
     """
 
     found: list[str] = attrs.field(factory=list)
     deleted: list[str] = attrs.field(factory=list)
     failed: list[str] = attrs.field(factory=list)
+    unreadable: list[str] = attrs.field(factory=list)
 
 
 def sweep(books: Books, scheduler: Scheduler, integration: Integration, *, dry_run: bool) -> SweepReport:
@@ -39,15 +43,22 @@ def sweep(books: Books, scheduler: Scheduler, integration: Integration, *, dry_r
     # Asked for now, and raised where it can't be: by a local clock that is wrong everything would look old.
     now = integration.service_time() or books.now(integration.name)
     oldest = now - YOUNGEST
-    known = {
-        integration.name_of(record.handle)
-        for record in books.store.records(integration=integration.name)
-        if record.live
-    }
+    with noting_unreadable() as unreadable:
+        # Of all integrations: of what can't be read, that can't be told.
+        known = {
+            integration.name_of(record.handle)
+            for record in books.store.records()
+            if record.live and record.integration == integration.name
+        }
     orphans = [found for found in listed if found.name not in known and found.created_at <= oldest]
-    report = SweepReport(found=[orphan.name for orphan in orphans])
+    report = SweepReport(found=[orphan.name for orphan in orphans], unreadable=unreadable)
     if dry_run:
         return report
+    if unreadable:
+        raise StoreError(
+            f"nothing was swept: the records of leases {', '.join(unreadable)} can't be read, so their users look like "
+            "orphans; repair these records, or delete them where their users are gone, and sweep again"
+        )
     attempts = [(orphan.name, scheduler.submit(partial(integration.revoke, orphan.handle))) for orphan in orphans]
     for name, attempt in attempts:
         error = attempt.exception()

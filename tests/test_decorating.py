@@ -447,9 +447,11 @@ def test_pytest_gets_along(pytester: pytest.Pytester) -> None:
         from dynsecrets import DynamicSecretConfig, Lease, LeaseManager, MemoryLeaseStore, lease
         from fakes import FakeIntegration
 
-        leased = lease(
-            DynamicSecretConfig("X", FakeIntegration(), wait=None), manager=LeaseManager(MemoryLeaseStore())
-        )
+        manager = LeaseManager(MemoryLeaseStore())
+        leased = lease(DynamicSecretConfig("X", FakeIntegration(), wait=None), manager=manager)
+
+        def teardown_module():
+            manager.close()
 
         @pytest.fixture
         @leased

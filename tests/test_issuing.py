@@ -233,7 +233,7 @@ def test_a_handle_of_another_kind_is_not_believed(world: World, handle: Any) -> 
 
 
 def test_a_store_that_stays_down_masks_no_error(frail: World) -> None:
-    """Where the record can't be closed either, the first error is raised, and nothing is left but the record."""
+    """Where the record can't be closed either, the first error is raised; it is closed once the store takes it."""
     error = StoreError("down")
     frail.store.fail("update", error, *[StoreError("still down")] * 10)
 
@@ -243,10 +243,21 @@ def test_a_store_that_stays_down_masks_no_error(frail: World) -> None:
     assert caught.value is error
     assert frail.integration.live == {}
     assert frail.states() == ["pending"]
-    frail.store._script.clear()
-    frail.clock.advance(121)
-    assert len(frail.manager.reap(integrations=[frail.integration]).revoked) == 1
+    frail.advance(600)
     assert frail.states() == ["revoked"]
+    assert frail.integration.count("revoke") == 1
+    assert frail.states() == ["revoked"]
+
+
+def test_issues_in_vain_do_not_pile_up_while_a_store_is_down(frail: World) -> None:
+    """Where nothing was written or made, nothing is planned for when the store is back."""
+    frail.store.fail("insert", StoreError("down"))
+    frail.store.fail("update", *[StoreError("down")] * 10)
+
+    with pytest.raises(StoreError):
+        frail.issue()
+
+    assert frail.manager._scheduler._jobs == []
 
 
 def test_a_record_that_vanishes_masks_no_error(frail: World) -> None:
@@ -500,6 +511,70 @@ def test_errors_of_the_store_have_the_lease(frail: World) -> None:
     with pytest.raises(LeaseNotFound):
         frail.manager.get("not that one")
     assert frail.manager.get(str(caught.value.lease_id)).state == "revoked"
+
+
+@pytest.mark.parametrize("error", [ValueError("theirs"), KeyboardInterrupt()], ids=["theirs", "interrupt"])
+@pytest.mark.parametrize("step", ["provisioned", "wait"])
+def test_every_error_has_the_lease(world: World, step: str, error: BaseException) -> None:
+    """An error of somebody else's, and an interrupt, tell which lease they are of: a renewer asks what may be left."""
+
+    def fail(_: object) -> bool:
+        raise error
+
+    world.integration.fail("revoke", *[OSError("down")] * 3)
+    if step != "wait":
+        world.integration.fail(step, error)
+
+    with pytest.raises(type(error)) as caught:
+        world.manager.issue(world.config(wait=fail))
+
+    (record,) = world.store.records()
+    assert record.state == "revoking"
+    assert caught.value.lease_id == record.id  # type: ignore[attr-defined]
+    assert world.manager.backstage.left_over(caught.value) == [record.id]
+    world.advance(60)
+    assert world.manager.backstage.left_over(caught.value) == []
+
+
+def test_what_a_late_rollback_leaves_is_known_by_its_new_record(world: World) -> None:
+    """Where somebody else has closed the record meanwhile, the error names the record that stands for what is left."""
+
+    def late() -> None:
+        (record,) = world.store.records()
+        world.store.update(record.revoked(now=world.clock.now()))
+        raise ProvisionError("late")
+
+    world.integration.fail("provisioned", late)
+    world.integration.fail("revoke", OSError("down"))
+
+    with pytest.raises(ProvisionError) as caught:
+        world.issue()
+
+    assert world.state(str(caught.value.lease_id)) == "revoking"
+    assert world.manager.backstage.left_over(caught.value) == [caught.value.lease_id]
+
+
+def test_an_error_without_attributes_goes_on_as_it_is(world: World) -> None:
+    """An error that takes no attributes is raised all the same, and nothing is left."""
+
+    class Closed(Exception):
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(name)
+
+    world.integration.fail("provisioned", Closed("closed"))
+
+    with pytest.raises(Closed):
+        world.issue()
+
+    assert world.states() == ["revoked"]
+
+
+def test_a_wait_in_vain_is_told(world: World) -> None:
+    """The events say that a lease which never worked was not handed over, and that it is gone."""
+    with pytest.raises(NotUsableInTime):
+        world.manager.issue(world.config(wait=lambda _: False))
+
+    assert world.events.types() == ["requested", "issued", "issue_failed", "revoked"]
 
 
 def test_a_rollback_that_is_refused_is_a_revocation_to_come(frail: World) -> None:

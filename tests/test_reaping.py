@@ -24,6 +24,7 @@ from dynsecrets import (
 from dynsecrets.owner import Owner, current_owner
 from dynsecrets.revoking import Verdict
 from dynsecrets.states import LeaseState
+from dynsecrets.stores.unreadable import note_unreadable
 from fakes import FakeIntegration
 from manager_support import (
     Gate,
@@ -120,6 +121,27 @@ def test_failed_revocations_are_tried_now(world: World, reap: Callable[..., Reap
     assert sorted(report.revoked) == sorted(record.id for record in records)
     assert world.integration.live == {}
     assert not world.manager.get(records[0].id).stuck
+
+
+@pytest.mark.parametrize("others", [0, 40])
+def test_a_clock_that_was_set_back_hides_no_failure_of_this_process(world: World, others: int) -> None:
+    """What this process could not revoke is tried now, though its next attempt lies an hour ahead by the clock."""
+    records = [_put(world) for _ in range(others + 1)]
+    manager = world.another()
+    world.integration.fail("revoke", *[PermissionDenied("no")] * len(records))
+    assert len(manager.revoke_many(records).failed) == len(records)
+    world.clock.jump_wall(-3600)
+
+    report = manager.reap(integrations=[world.integration])
+
+    assert sorted(report.revoked) == sorted(record.id for record in records)
+
+
+def test_a_clock_that_was_set_back_by_minutes_hides_no_failure(world: World, reap: Callable[..., ReapReport]) -> None:
+    """So it is with what another process could not revoke, where its clock was ahead by no more than AWS bears."""
+    record = _revoking(world, 14 * 60, attempts=1)
+
+    assert reap().revoked == [record.id]
 
 
 def test_a_claim_is_respected_until_it_lapses(world: World, reap: Callable[..., ReapReport]) -> None:
@@ -350,7 +372,8 @@ def test_one_that_cannot_be_read_stops_no_other(tmp_path: Path) -> None:
     with World(SQLiteLeaseStore(path)) as world:
         records = [_put(world, age_s=60, ttl_s=30) for _ in range(3)]
         records.append(_put(world, owner=_GONE, held=True))
-        for bad in (records[1], _put(world, owner=_GONE, held=True)):
+        bads = (records[1], _put(world, owner=_GONE, held=True))
+        for bad in bads:
             handle, due = "{broken", bad.due_at
             assert due is not None
             world.store._do(
@@ -364,7 +387,21 @@ def test_one_that_cannot_be_read_stops_no_other(tmp_path: Path) -> None:
         report = world.another().reap(integrations=[world.integration])
 
         assert sorted(report.revoked) == sorted(record.id for record in (records[0], *records[2:]))
-        assert report.failed == []
+        assert sorted(report.failed) == sorted(bad.id for bad in bads)
+
+
+def test_one_that_cannot_be_read_is_reported(theirs: World) -> None:
+    """What the store leaves out of its answers is reported as failed, once."""
+    record = _put(theirs, age_s=60, ttl_s=30)
+
+    def leave_out() -> None:
+        note_unreadable("unreadable")
+
+    theirs.store.fail("due", leave_out, leave_out)
+
+    report = theirs.manager.reap(integrations=[theirs.integration])
+
+    assert report == ReapReport(revoked=[record.id], failed=["unreadable"])
 
 
 def test_one_that_the_store_fails_stops_no_other(theirs: World) -> None:

@@ -53,6 +53,10 @@ def _mend(world: World) -> None:
     world.integration._script["revoke"].clear()
 
 
+def _interrupt(_seconds: float) -> None:
+    raise KeyboardInterrupt
+
+
 def _record(world: World, lease_id: str) -> LeaseRecord:
     record: LeaseRecord = world.store.get(lease_id)
     return record
@@ -346,6 +350,78 @@ def test_a_claim_of_a_slow_worker_is_taken_over(still: World) -> None:
     assert still.integration.live == {}
 
 
+def test_a_slow_worker_ends_no_claim_but_its_own(still: World) -> None:
+    """A worker whose attempt fails after another one has taken over leaves that one's claim; the failure is counted."""
+    lease = still.issue()
+    first, second = Gate(), Gate()
+
+    def fail() -> None:
+        first()
+        raise PermissionDenied("too slow")
+
+    still.integration.fail("revoke", fail, second)
+    slow = started(lease.revoke)
+    first.until_reached()
+    still.clock.advance(CLAIM_LENGTH.total_seconds() + 1)
+    taken = started(lambda: still.another().revoke(lease.id))
+    second.until_reached()
+    claimed = _record(still, lease.id)
+
+    first.open()
+    assert isinstance(slow(), RevocationError)
+    after = _record(still, lease.id)
+
+    assert (after.claimed_by, after.next_attempt_at) == (claimed.claimed_by, claimed.next_attempt_at)
+    assert "too slow" in str(after.last_error)
+    second.open()
+    assert taken() is None
+    assert still.state(lease.id) == "revoked"
+
+
+def test_an_interrupted_wait_leaves_the_others_claim(world: World) -> None:
+    """Whoever is interrupted while another worker revokes doesn't have a third one begin."""
+    lease = world.issue()
+    now = world.clock.now()
+    claimed = world.store.claim(lease.id, "another host|boot|1|2|3#1", now + CLAIM_LENGTH, now)
+    world.clock.sleep = _interrupt  # type: ignore[method-assign,assignment]  # Whoever waits is interrupted.
+
+    with pytest.raises(KeyboardInterrupt):
+        lease.revoke()
+
+    record = _record(world, lease.id)
+    assert (record.claimed_by, record.next_attempt_at) == (claimed.claimed_by, claimed.next_attempt_at)
+
+
+def test_what_could_not_be_written_is_written_later(frail: World) -> None:
+    """A revocation that the store could not note is noted once it can, with growing pauses, and not done again."""
+    lease = frail.issue("24h")
+    frail.store.fail("update", *[StoreError("down")] * 6)
+
+    lease.revoke()
+    before = frail.states()
+    frail.advance(1)
+    tried = 6 - len(frail.store._script["update", False])
+    frail.advance(600)
+
+    assert before == ["revoking"]
+    assert 1 < tried < 5
+    assert frail.states() == ["revoked"]
+    assert frail.integration.count("revoke") == 1
+    assert frail.events.types(lease.id) == ["requested", "issued", "revoked"]
+
+
+def test_what_has_no_record_any_more_is_not_written_later(frail: World) -> None:
+    """Where the record is gone by the time that the store works again, there is nothing left to do."""
+    lease = frail.issue("24h")
+    frail.store.fail("update", StoreError("down"), LeaseNotFound("gone"))
+
+    lease.revoke()
+    frail.advance(600)
+
+    assert [job for job in frail.manager._scheduler._jobs if job.action is not None] == []
+    assert frail.states() == ["revoking"]
+
+
 def test_a_store_that_is_down_stops_no_revocation(frail: World) -> None:
     """Where nothing can be claimed or written, the lease is deleted all the same, and this process knows it."""
     lease = frail.issue("10m")
@@ -356,6 +432,7 @@ def test_a_store_that_is_down_stops_no_revocation(frail: World) -> None:
 
     assert frail.integration.live == {}
     assert lease.revoked
+    frail.die()
     frail.store._script.clear()
     frail.clock.advance(601)
     assert frail.another().reap(integrations=[frail.integration]).revoked == [lease.id]
@@ -546,6 +623,8 @@ def test_a_failure_after_somebody_elses_success_plans_nothing(still: World) -> N
 def test_a_claim_of_a_dead_process_is_not_waited_for(world: World) -> None:
     """The claim of a process of this host that is gone for certain holds nobody up."""
     lease = world.issue()
+    # The first issue's own reaper takes such claims off, too.
+    world.settle()
     now = world.clock.now()
     dead = attrs.evolve(current_owner(), started="1")
     world.store.claim(lease.id, f"{dead}#1", now + CLAIM_LENGTH, now)

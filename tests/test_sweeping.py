@@ -9,6 +9,7 @@ import pytest
 
 from dynsecrets import InvalidConfig, PermissionDenied, StoreError, SweepReport
 from dynsecrets.quoting import quote
+from dynsecrets.stores.unreadable import note_unreadable
 from manager_support import Gate, ListingIntegration, ThirdPartyStore, World, started, world_fixture  # noqa: F401 - a fixture.
 
 if TYPE_CHECKING:
@@ -157,6 +158,20 @@ def test_a_store_that_cannot_be_read_deletes_nothing(listing: World) -> None:
         listing.manager.sweep_orphans(listing.integration, dry_run=False)
 
     assert len(listing.integration.live) == 1
+
+
+def test_records_that_cannot_be_read_stop_it(listing: World) -> None:
+    """Users of records that can't be read look like orphans: a dry run names the records, and nothing is deleted."""
+    orphan = _orphan(listing)
+    listing.store.fail("records", *[lambda: note_unreadable("lease-1")] * 2)
+
+    report = listing.manager.sweep_orphans(listing.integration)
+    with pytest.raises(StoreError, match="lease-1 can't be read"):
+        listing.manager.sweep_orphans(listing.integration, dry_run=False)
+
+    assert report == SweepReport(found=[orphan], unreadable=["lease-1"])
+    assert set(listing.integration.live) == {orphan}
+    assert listing.manager.sweep_orphans(listing.integration, dry_run=False).deleted == [orphan]
 
 
 def test_an_integration_that_cannot_list_says_so(world: World) -> None:

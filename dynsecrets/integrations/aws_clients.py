@@ -125,8 +125,12 @@ class AwsClients:
 
     def _make_iam(self) -> Any:
         hide_secrets_in_botocore_logs()
+        # IAM is the same in all regions of a partition, yet with an endpoint given botocore wants one to be named.
         client = self.base_session().client(
-            "iam", region_name=self._region, endpoint_url=self._endpoint_url, config=self._client_config()
+            "iam",
+            region_name=self.region or _FALLBACK_REGION,
+            endpoint_url=self._endpoint_url,
+            config=self._client_config(),
         )
         self.effects.watch(client)
         return client

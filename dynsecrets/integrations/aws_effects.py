@@ -2,13 +2,18 @@
 
 botocore retries by itself, so the answer that a caller sees may be the one to a second request while the first one took
 effect too: an EntityAlreadyExists for our own random name, or an access key that nobody knows. Each request that was
-sent and not clearly answered is counted here.
+sent and not clearly answered is counted here. And what comes too late is not sent, botocore's own retries included.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from dynsecrets.integrations.aws_deadline import TooLate
+
+if TYPE_CHECKING:
+    from dynsecrets.integrations.aws_deadline import Deadline
 
 #: From this HTTP status on, the service doesn't say whether the request took effect.
 _UNCLEAR_STATUS: Final = 500
@@ -22,20 +27,26 @@ class Effects:
 
     def watch(self, client: Any) -> None:
         """Watch all requests of a client."""
-        client.meta.events.register("before-send", self._on_sending)
+        # Last, for adaptive retries wait for their turn in handlers of the same event.
+        client.meta.events.register_last("before-send", self._on_sending)
         client.meta.events.register("response-received", self._on_answer)
 
-    def begin(self) -> None:
-        """Start to count a call of this thread."""
+    def begin(self, deadline: Deadline | None = None) -> None:
+        """Start to count a call of this thread, of which nothing may be sent after ``deadline``."""
         self._calls.open = 0
+        self._calls.deadline = deadline
 
     @property
     def unclear(self) -> bool:
         """Whether a request of this thread's last call may have taken effect without a clear answer."""
-        return bool(self._calls.open)
+        # Where no client could be made, nothing was counted.
+        return bool(getattr(self._calls, "open", 0))
 
     def _on_sending(self, **_kwargs: object) -> None:
         self._calls.open = getattr(self._calls, "open", 0) + 1
+        deadline: Deadline | None = getattr(self._calls, "deadline", None)
+        if deadline is not None:
+            deadline.check()
 
     def _on_answer(
         self,
@@ -47,7 +58,9 @@ class Effects:
             from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError
 
             # Where no connection was made, nothing was asked for.
-            clear = isinstance(exception, EndpointConnectionError | ConnectTimeoutError | ProxyConnectionError)
+            clear = isinstance(
+                exception, TooLate | EndpointConnectionError | ConnectTimeoutError | ProxyConnectionError
+            )
         else:
             clear = response_dict is not None and response_dict["status_code"] < _UNCLEAR_STATUS
         if clear:

@@ -52,6 +52,13 @@ def is_unresolved(error: BaseException, user_name: str) -> bool:
     return code_of(error) in DENIED and f"resource: user {user_name}" in str(error)
 
 
+def is_unreadable(error: BaseException) -> bool:
+    """Tell whether an answer arrived that is no answer of the service: its end is missing, or a proxy wrote it."""
+    from botocore.parsers import ResponseParserError
+
+    return isinstance(error, ResponseParserError)
+
+
 def service_date(response: dict[str, Any] | None) -> datetime | None:
     """Return the service's own time from the ``Date`` header of an answer."""
     from email.utils import parsedate_to_datetime

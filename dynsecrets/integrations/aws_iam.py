@@ -6,6 +6,7 @@ CreateUser ──► { CreateAccessKey ∥ PutUserPolicy }          (and attach 
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,17 @@ from dynsecrets.fanout import Fanout, Outcome
 from dynsecrets.iam_grammar import MAX_POLICY_NAME, MAX_USER_NAME, check_path, check_prefix
 from dynsecrets.integrations import aws_policy, aws_teardown, aws_verify
 from dynsecrets.integrations.aws_clients import AwsClients, check_credentials
-from dynsecrets.integrations.aws_errors import UNKNOWN_KEY, code_of, is_missing, scrub, service_date, translate
+from dynsecrets.integrations.aws_deadline import Deadline
+from dynsecrets.integrations.aws_errors import (
+    UNKNOWN_KEY,
+    code_of,
+    is_missing,
+    is_unreadable,
+    is_unresolved,
+    scrub,
+    service_date,
+    translate,
+)
 from dynsecrets.integrations.base import Found, Grant, Identity, Integration
 from dynsecrets.naming import RANDOM_LENGTH, random_suffix
 from dynsecrets.policy import render
@@ -34,6 +45,10 @@ if TYPE_CHECKING:
     from dynsecrets.config import DynamicSecretConfig
 
 _PAUSES: Final = (0.1, 0.2, 0.4, 0.8, 1.5, 2.0, 2.0, 3.0)
+#: So many of them for a refusal that may mean the same; a real one should not be waited for as long.
+_UNRESOLVED_PAUSES: Final = 5
+#: How often an answer that can't be read is asked for again.
+_REREADS: Final = 2
 _THREADS: Final = 32
 
 
@@ -45,6 +60,9 @@ class AwsIamIntegration(Integration):
 
     #: IAM is eventually consistent: until a user is this old, "no such user" is no proof that there is none.
     settles_after: timedelta = timedelta(seconds=10)
+    value_suffixes: frozenset[str] = frozenset(
+        {"ACCESS_KEY_ID", "ARN", "POLICY_NAME", "SECRET_ACCESS_KEY", "USERNAME", "USER_ID"}
+    )
 
     def __init__(
         self,
@@ -98,13 +116,18 @@ class AwsIamIntegration(Integration):
             plan["managed_policies"] = " ".join(config.managed_policy_arns)
         if config.groups:
             plan["groups"] = " ".join(config.groups)
+        # Needed to clean up where the account demands them of every user: see Teardown.
+        if config.tags:
+            plan["tags"] = json.dumps(dict(config.tags))
+        if config.permissions_boundary is not None:
+            plan["permissions_boundary"] = config.permissions_boundary
         return plan
 
     @override
     def provision(self, plan: Mapping[str, str], config: DynamicSecretConfig, ttl: timedelta) -> Grant:
         """Create the user, then its key and all that is attached to it at the same time."""
         user_name = plan["user_name"]
-        creation = Outcome.of(partial(self._create_user, user_name, config))
+        creation = Outcome.of(partial(self._create_user, plan))
         if creation.error is not None:
             # Where no request is left without a clear answer, it's certain that nothing was made.
             made: dict[str, str] | None = None if self.clients.effects.unclear else {}
@@ -196,7 +219,7 @@ class AwsIamIntegration(Integration):
     @override
     def find_all(self) -> Iterator[Found]:
         """List the users under the path whose names are formed like those of leases. Needs ``iam:ListUsers``."""
-        marker: dict[str, str] = {}
+        marker: dict[str, Any] = {}
         while True:
             asked = Outcome.of(partial(self.call, "ListUsers", PathPrefix=self.path, **marker))
             if asked.error is not None:
@@ -249,40 +272,51 @@ class AwsIamIntegration(Integration):
         """
         return aws_policy.required_policy(self.path, configs, account_id=account_id, partition=partition, sweep=sweep)
 
-    def user_arguments(self, config: DynamicSecretConfig | None) -> dict[str, Any]:
+    def user_arguments(self, plan: Mapping[str, str]) -> dict[str, Any]:
         """Return what a user is created with: tags and boundary too, since accounts may demand them."""
         arguments: dict[str, Any] = {"Path": self.path}
-        if config is not None and config.tags:
-            arguments["Tags"] = [{"Key": key, "Value": value} for key, value in config.tags.items()]
-        if config is not None and config.permissions_boundary is not None:
-            arguments["PermissionsBoundary"] = config.permissions_boundary
+        if "tags" in plan:
+            arguments["Tags"] = [{"Key": key, "Value": value} for key, value in json.loads(plan["tags"]).items()]
+        if "permissions_boundary" in plan:
+            arguments["PermissionsBoundary"] = plan["permissions_boundary"]
         return arguments
 
-    def call(self, operation: str, **arguments: Any) -> Any:
-        """Make an IAM call, and count what of it had no clear answer (``clients.effects``)."""
-        method = _METHODS[operation]
-        client = self.clients.iam()
-        self.clients.effects.begin()
-        return getattr(client, method)(**arguments)
+    def call(self, operation: str, *, deadline: Deadline | None = None, **arguments: Any) -> Any:
+        """Make an IAM call, and count what of it had no clear answer (``clients.effects``).
+
+        Nothing of it is sent after ``deadline``. botocore repeats a call whose answer didn't arrive, but not one whose
+        answer can't be read, which is the same trouble: that is done here.
+        """
+        method = getattr(self.clients.iam(), _METHODS[operation])
+        self.clients.effects.begin(deadline)
+        for _ in range(_REREADS):
+            try:
+                return method(**arguments)
+            except Exception as exc:
+                if not is_unreadable(exc):
+                    raise
+        return method(**arguments)
 
     def call_once_there(
         self, user_name: str, operation: str, arguments: Mapping[str, Any], *, wait: bool = True
     ) -> Any:
         """Make an IAM call on a user that was created a moment ago and that a server may not know yet."""
-        for pause in _PAUSES if wait else ():
+        for number, pause in enumerate(_PAUSES if wait else ()):
             try:
                 return self.call(operation, UserName=user_name, **arguments)
             except Exception as exc:
-                if not is_missing(exc, user_name):
+                unresolved = number < _UNRESOLVED_PAUSES and is_unresolved(exc, user_name)
+                if not unresolved and not is_missing(exc, user_name):
                     raise
             time.sleep(pause)
         return self.call(operation, UserName=user_name, **arguments)
 
-    def _create_user(self, user_name: str, config: DynamicSecretConfig) -> dict[str, Any]:
-        """Create the user."""
-        arguments = self.user_arguments(config)
+    def _create_user(self, plan: Mapping[str, str]) -> dict[str, Any]:
+        """Create the user, unless it is too late for that."""
+        arguments = {"UserName": plan["user_name"], **self.user_arguments(plan)}
+        deadline = Deadline(plan.get("planned_at"))
         try:
-            user: dict[str, Any] = dict(self.call("CreateUser", UserName=user_name, **arguments)["User"])
+            user: dict[str, Any] = dict(self.call("CreateUser", deadline=deadline, **arguments)["User"])
         except Exception as exc:
             date = service_date(getattr(exc, "response", None))
             # Nobody else has a name of 13 random characters: it worked the first time, and the answer was lost.

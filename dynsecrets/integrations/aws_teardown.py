@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dynsecrets.errors import DynsecretsError, PermissionDenied, RevocationError
+from dynsecrets.integrations.aws_deadline import Deadline
 from dynsecrets.integrations.aws_errors import code_of, is_unresolved, scrub, service_date, translate
 from dynsecrets.log import logger
 from dynsecrets.quoting import quote
@@ -55,6 +56,7 @@ class Teardown:
         self._iam = integration
         self._fanout = fanout
         self._denied: list[str] = []
+        self._deadline = Deadline()
 
     def run(self, handle: Mapping[str, str]) -> None:
         """Delete what a handle names. Raises ``RevocationError`` where it can't be done now."""
@@ -82,7 +84,7 @@ class Teardown:
             if answer is None:
                 return
             absent = code_of(answer) == "NoSuchEntity" or (
-                is_unresolved(answer, user_name) and self._is_absent(user_name)
+                is_unresolved(answer, user_name) and self._is_absent(user_name, handle)
             )
             if not absent:
                 failure = self._failure(answer, "DeleteUser")
@@ -124,13 +126,16 @@ class Teardown:
             return exc
         return None
 
-    def _is_absent(self, user_name: str) -> bool:
+    def _is_absent(self, user_name: str, handle: Mapping[str, str]) -> bool:
         """Find out whether a user that can't be deleted is there at all, with the permissions that leasing needs.
 
-        Its name is free if it can be taken: the user that this makes has no key and no policy, and is deleted again.
+        Its name is free if it can be taken: the user that this makes has no key and no policy, and is deleted again. It
+        has the tags and the boundary of the leased one, since the account may demand them. It is not made once others
+        may have taken this revocation over.
         """
         try:
-            self._iam.call("CreateUser", UserName=user_name, Path=self._iam.path)
+            arguments = self._iam.user_arguments(handle)
+            self._iam.call("CreateUser", deadline=self._deadline, UserName=user_name, **arguments)
         except Exception:  # it exists, or nothing can be told; the refusal stands.
             return False
         return self._delete_user(user_name) is None
@@ -175,7 +180,7 @@ class Teardown:
         return [entry for page in self._pages(user_name, operation) for entry in page.get(member, ())]
 
     def _pages(self, user_name: str, operation: str) -> Iterator[dict[str, Any]]:
-        arguments: dict[str, str] = {}
+        arguments: dict[str, Any] = {}
         while True:
             page = self._iam.call(operation, UserName=user_name, **arguments)
             yield page
@@ -183,7 +188,7 @@ class Teardown:
                 return
             arguments = {"Marker": page["Marker"]}
 
-    def _all(self, user_name: str, todo: Sequence[tuple[str, Mapping[str, str]]]) -> None:
+    def _all(self, user_name: str, todo: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Make calls at the same time; what is missing already is fine, all else is noted or raised."""
         calls: list[Callable[[], Any]] = [
             partial(self._iam.call, operation, UserName=user_name, **names) for operation, names in todo

@@ -48,7 +48,7 @@ class _Canary:
 
     def __init__(self, integration: AwsIamIntegration, config: DynamicSecretConfig | None) -> None:
         self._iam = integration
-        self._arguments = integration.user_arguments(config)
+        self._arguments = integration.user_arguments({} if config is None else integration.plan(config))
         self.user_name = integration.username_prefix + random_suffix()
         self._policy_name = integration.policy_name_prefix + random_suffix()
         self.denied: list[str] = []

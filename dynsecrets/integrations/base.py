@@ -109,6 +109,9 @@ class Integration(ABC):
     where a fresh credential takes time to work.
     """
 
+    #: The suffixes of the values that every grant has, where that is known before there is one.
+    value_suffixes: frozenset[str] = frozenset()
+
     def __init__(self, name: str) -> None:
         self._name = check_integration_name(name)
 
@@ -130,7 +133,8 @@ class Integration(ABC):
         """Create what was planned and return it.
 
         An error that this raises may have a ``handle``: what had been made so far (an empty mapping: nothing).
-        Without one, everything that was planned is revoked.
+        Without one, everything that was planned is revoked. Begin nothing new later than a minute and a half after
+        :meth:`plan`: after two minutes others may take the lease for abandoned, and close its record.
         """
 
     @abstractmethod

@@ -22,7 +22,9 @@ class LeaseStore(Protocol):
 
     A store may have an attribute ``outlives_process``; where it is ``False`` (records die with the process, as in
     memory) a manager that closes revokes all that it issued. A store may also have the two methods of
-    :class:`ProcessIndex`; without them the manager finds the leases of dead processes by reading all live records.
+    :class:`ProcessIndex`; without them the manager finds the leases of dead processes by reading all live records. And
+    it may have the method of :class:`FailureIndex`; without it the manager finds failed revocations, whose next attempt
+    is at most a minute away, by reading all that is due within that minute.
     """
 
     def insert(self, record: LeaseRecord) -> None:
@@ -47,7 +49,10 @@ class LeaseStore(Protocol):
         name: str | None = None,
         integration: str | None = None,
     ) -> Iterator[LeaseRecord]:
-        """Iterate over the records that match, oldest first. What can't be read is logged and left out."""
+        """Iterate over the records that match, oldest first.
+
+        What can't be read is logged, told to :func:`dynsecrets.stores.unreadable.note_unreadable` and left out.
+        """
         ...
 
     def due(
@@ -56,7 +61,7 @@ class LeaseStore(Protocol):
         """Return the records whose ``due_at`` is not later than ``now``, the most overdue first.
 
         ``integrations`` are the names to look for (``None`` for all), ``limit`` is the most to return. It must not
-        read what isn't due. What can't be read is logged and left out.
+        read what isn't due. What can't be read is logged, told to ``note_unreadable`` and left out.
         """
         ...
 
@@ -91,4 +96,13 @@ class ProcessIndex(Protocol):
 
     def of_process(self, process: str, *, limit: int | None = None) -> Sequence[LeaseRecord]:
         """Return the live records with that ``record.process``, oldest first."""
+        ...
+
+
+@runtime_checkable
+class FailureIndex(Protocol):
+    """What a store may offer so that failed revocations are found before their next attempt, and nothing else is."""
+
+    def failed(self, integration: str, *, limit: int | None = None) -> Sequence[LeaseRecord]:
+        """Return the records in ``revoking`` that nobody has claimed, by the time of their next attempt."""
         ...

@@ -19,6 +19,7 @@ from dynsecrets.stores.dynamodb_items import (
     SETTINGS_ID,
     TOKEN,
     due_queue,
+    failed_queue,
     is_key,
     key_of,
     leases_of,
@@ -230,6 +231,14 @@ class DynamoDBLeaseStore:
         ids = self._reader.beginning(PROCESS, shards, leases_of(process), limit)
         return _first((record for record in self._reader.records(ids, limit) if record.process == process), limit)
 
+    def failed(self, integration: str, *, limit: int | None = None) -> list[LeaseRecord]:
+        """Return the records in ``revoking`` that nobody has claimed, by the time of their next attempt.
+
+        What can't be read is logged and left out, and doesn't count.
+        """
+        found = self._reader.records(self._reader.all_of(PROCESS, failed_queue(integration), limit), limit)
+        return _first((record for record in found if _has_failed(record, integration)), limit)
+
     def close(self) -> None:
         """Close the connections of this process. Closing twice is fine."""
         self._table.close()
@@ -307,6 +316,12 @@ class DynamoDBLeaseStore:
 
 def _first(records: Iterator[LeaseRecord], limit: int | None) -> list[LeaseRecord]:
     return list(islice(records, None if limit is None else max(limit, 0)))
+
+
+def _has_failed(record: LeaseRecord, integration: str) -> bool:
+    """Tell whether a record is still one: an index may be behind."""
+    unclaimed = record.state is LeaseState.REVOKING and record.claimed_by is None
+    return unclaimed and record.integration == integration
 
 
 def _due_at(record: LeaseRecord) -> Any:

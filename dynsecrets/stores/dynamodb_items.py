@@ -19,7 +19,7 @@ import attrs
 
 from dynsecrets.errors import StoreError
 from dynsecrets.quoting import quote
-from dynsecrets.states import TOMBSTONE_AGE
+from dynsecrets.states import TOMBSTONE_AGE, LeaseState
 from dynsecrets.stores.sqlite_rows import COLUMNS, RowError, from_row, to_row
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Index:
 DUE: Final = Index("due", "due_queue", "due_at", "N")
 #: Leases that are not revoked, by the name of their dynamic secret and age.
 LIVE: Final = Index("live", "live_name", "created_at", "N")
-#: Leases that depend on a process, by that process and age.
+#: Leases that depend on a process, by that process and age; and failed revocations, which depend on none.
 PROCESS: Final = Index("process", "process_queue", "process_key", "S")
 #: Tombstones, by the time of the revocation.
 REVOKED: Final = Index("revoked", "revoked_queue", "revoked_at", "N")
@@ -95,6 +95,10 @@ def to_item(record: LeaseRecord, *, shards: int, token: str) -> Item:
     if record.process is not None:
         values[PROCESS.start] = str(_shard(record.process, shards))
         values[PROCESS.sort] = f"{record.process}{_BREAK}{values['created_at'] + _YEAR_ONE:0{_AGE_DIGITS}}"
+    elif record.state is LeaseState.REVOKING and values[DUE.sort] is not None:
+        # Nobody has claimed it: it failed, and depends on no process. Found apart from all else that is due.
+        values[PROCESS.start] = failed_queue(record.integration)
+        values[PROCESS.sort] = f"{values[DUE.sort] + _YEAR_ONE:0{_AGE_DIGITS}}"
     if not record.live and values[REVOKED.sort] is not None:
         values[REVOKED.start] = str(shard)
         values[TTL_ATTRIBUTE] = -(-values[REVOKED.sort] // _SECOND) + _TOMBSTONE_SECONDS
@@ -116,6 +120,11 @@ def to_value(value: str | float) -> dict[str, Any]:
 def due_queue(integration: str, shard: int) -> str:
     """Return where in the index of due work the leases of an integration stand."""
     return f"{integration}#{shard}"
+
+
+def failed_queue(integration: str) -> str:
+    """Return where in the index of processes the failed revocations of an integration stand; no shard is called so."""
+    return f"failed#{integration}"
 
 
 def leases_of(process: str) -> str:

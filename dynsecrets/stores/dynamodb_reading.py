@@ -20,6 +20,7 @@ from dynsecrets.stores.dynamodb_items import (
     to_value,
 )
 from dynsecrets.stores.sqlite_rows import RowError
+from dynsecrets.stores.unreadable import note_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -96,6 +97,7 @@ class Reader:
                     yield self.record(items[lease_id])
                 except StoreError as error:
                     logger.error("%s", error)
+                    note_unreadable(lease_id)
 
     def _items(self, ids: Iterable[str]) -> dict[str, Item]:
         """Read many items at once, as they are now."""
@@ -135,9 +137,9 @@ class Reader:
         """Find the ids in these parts of an index that are sorted by a text that begins so, in that order."""
         return self._merged(index, starts, _BEGINS, text, limit)
 
-    def all_of(self, index: Index, start: str) -> Iterator[str]:
-        """Find all ids in a part of an index, in order."""
-        return self._merged(index, [start])
+    def all_of(self, index: Index, start: str, limit: int | None = None) -> Iterator[str]:
+        """Find all ids in a part of an index, in order, about as many at a time as are wanted."""
+        return self._merged(index, [start], limit=limit)
 
     def count(self, index: Index, start: str) -> int:
         """Count what is in a part of an index."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dynsecrets.errors import StoreError
+from dynsecrets.states import LeaseState
 from dynsecrets.stores.forking import ForkSafe
 from dynsecrets.stores.rules import check_state, check_times, claimed, conflict, not_found, taken
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dynsecrets.records import LeaseRecord
-    from dynsecrets.states import LeaseState
 
 
 class _Timeline:
@@ -74,6 +74,7 @@ class MemoryLeaseStore(ForkSafe):
         self._revoked = _Timeline()
         self._due: defaultdict[str, _Timeline] = defaultdict(_Timeline)
         self._processes: defaultdict[str, _Timeline] = defaultdict(_Timeline)
+        self._failed: defaultdict[str, _Timeline] = defaultdict(_Timeline)
         super().__init__()
 
     def insert(self, record: LeaseRecord) -> None:
@@ -186,6 +187,14 @@ class MemoryLeaseStore(ForkSafe):
             found = [records[lease_id] for _, _, lease_id in _first(entries, limit)]
         return [_apart(record) for record in found]
 
+    def failed(self, integration: str, *, limit: int | None = None) -> list[LeaseRecord]:
+        """Return the records in ``revoking`` that nobody has claimed, by the time of their next attempt."""
+        with self._lock:
+            records = self._open()
+            entries = self._failed[integration].all() if integration in self._failed else ()
+            found = [records[lease_id] for _, _, lease_id in _first(entries, limit)]
+        return [_apart(record) for record in found]
+
     def close(self) -> None:
         """Forget all records. Closing twice is fine."""
         with self._lock:
@@ -247,6 +256,8 @@ class MemoryLeaseStore(ForkSafe):
         due_at, process = record.due_at, record.process
         if due_at is not None:
             places.append((self._due[record.integration], due_at))
+            if record.state is LeaseState.REVOKING and record.claimed_by is None:
+                places.append((self._failed[record.integration], due_at))
         if process is not None:
             places.append((self._processes[process], record.created_at))
         if not record.live and record.revoked_at is not None:

@@ -24,6 +24,7 @@ from dynsecrets.stores.sqlite_rows import (
     to_microseconds,
     to_row,
 )
+from dynsecrets.stores.unreadable import note_unreadable
 
 if TYPE_CHECKING:
     import os
@@ -61,6 +62,11 @@ _DUE: Final = f"""
 SELECT due_at, seq, {_LIST} FROM leases
 WHERE integration = ?1 AND due_at IS NOT NULL AND due_at <= ?2 AND (due_at, seq) > (?3, ?4)
 ORDER BY due_at, seq LIMIT ?5
+"""
+_FAILED: Final = f"""
+SELECT due_at, seq, {_LIST} FROM leases
+WHERE integration = ?1 AND state = 'revoking' AND claimed_by IS NULL AND (due_at, seq) > (?2, ?3)
+ORDER BY due_at, seq LIMIT ?4
 """
 _OF_PROCESS: Final = f"""
 SELECT created_at, seq, {_LIST} FROM leases WHERE process = ?1 AND (created_at, seq) > (?2, ?3)
@@ -222,6 +228,13 @@ class SQLiteLeaseStore(ForkSafe):
         """
         return _first(self._pages(_OF_PROCESS, (process,), limit), limit)
 
+    def failed(self, integration: str, *, limit: int | None = None) -> list[LeaseRecord]:
+        """Return the records in ``revoking`` that nobody has claimed, by the time of their next attempt.
+
+        What can't be read is logged and left out, and doesn't count.
+        """
+        return _first(self._pages(_FAILED, (integration,), limit), limit)
+
     def close(self) -> None:
         """Close the file. Closing twice is fine."""
         with self._lock:
@@ -301,6 +314,7 @@ class SQLiteLeaseStore(ForkSafe):
                     yield row[0], row[1], from_row(row[2:])
                 except RowError as error:
                     logger.error("the record of lease %s in %s can't be read: %s", from_key(row[2]), self.path, error)
+                    note_unreadable(from_key(row[2]))
             if len(rows) < size:
                 return
             position = rows[-1][:2]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +19,7 @@ from dynsecrets import (
     RevocationError,
     lease,
 )
+from dynsecrets.timestamps import to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from dynsecrets import LeaseManager
     from dynsecrets.integrations.aws_iam import AwsIamIntegration
     from support.accounts import Account
-    from support.proxy import Call, Proxy
+    from support.proxy import Call, Kind, Proxy
 
 READ_REPORTS = {
     "Version": "2012-10-17",
@@ -46,6 +49,11 @@ def config_of(integration: AwsIamIntegration, **options: Any) -> DynamicSecretCo
     """Return a config that hands over at once: what is waited for is tested elsewhere."""
     options = {"policy": READ_REPORTS, "wait": None, **options}
     return DynamicSecretConfig("AWS_USER", integration, **options)
+
+
+def refusal(action: str) -> str:
+    """Return how AWS refuses an action on a user that it has found."""
+    return f"not authorized to perform: iam:{action} on resource: arn:aws:iam::123456789012:user/dynsecrets/somebody"
 
 
 def iam_calls(proxy: Proxy) -> list[Call]:
@@ -219,7 +227,7 @@ def test_all_calls_of_default_features_are_within_the_required_policy(
     watched.verify()
     with lease(config_of(watched, wait="usable"), manager=manager):
         pass
-    proxy.fail("CreateAccessKey", ("AccessDenied", 403))
+    proxy.fail("CreateAccessKey", "AccessDenied", message=refusal("CreateAccessKey"))
     with pytest.raises(PermissionDenied):
         manager.issue(config_of(watched))
     watched.revoke(watched.plan(config_of(watched)))
@@ -238,7 +246,7 @@ def test_a_refused_step_is_rolled_back_and_names_the_action(
     watched: AwsIamIntegration, manager: LeaseManager, aws: Account, proxy: Proxy, action: str, kept: set[str]
 ) -> None:
     """AccessDenied becomes PermissionDenied with the action's name, and what was made is deleted."""
-    proxy.fail(action, "AccessDenied")
+    proxy.fail(action, "AccessDenied", message=refusal(action))
 
     with pytest.raises(PermissionDenied) as caught:
         manager.issue(config_of(watched))
@@ -253,8 +261,8 @@ def test_a_refused_step_is_rolled_back_and_names_the_action(
 
 def test_two_refused_steps_are_both_named(watched: AwsIamIntegration, manager: LeaseManager, proxy: Proxy) -> None:
     """Whoever grants what was missing need not come back for the rest."""
-    proxy.fail("PutUserPolicy", "AccessDenied")
-    proxy.fail("CreateAccessKey", "AccessDenied")
+    for action in ("PutUserPolicy", "CreateAccessKey"):
+        proxy.fail(action, "AccessDenied", message=refusal(action))
 
     with pytest.raises(PermissionDenied, match="iam:PutUserPolicy") as caught:
         manager.issue(config_of(watched))
@@ -347,6 +355,89 @@ def test_a_user_that_a_server_does_not_know_yet_is_waited_for(
         assert creds.is_valid()
 
     assert proxy.count(action) == 3
+
+
+@pytest.mark.parametrize("action", ["PutUserPolicy", "CreateAccessKey"])
+def test_so_is_one_that_aws_refuses_to_find(
+    watched: AwsIamIntegration, manager: LeaseManager, proxy: Proxy, action: str
+) -> None:
+    """A refusal that names no ARN is what permissions on a path give for a user that a server doesn't know yet."""
+    proxy.fail(action, "AccessDenied", times=2)
+
+    with lease(config_of(watched), manager=manager) as creds:
+        assert creds.is_valid()
+
+    assert proxy.count(action) == 3
+
+
+def test_a_refusal_that_stays_is_waited_for_a_few_seconds(
+    watched: AwsIamIntegration, manager: LeaseManager, aws: Account, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user that is there may be named without its ARN too, so the refusal is believed after a while."""
+    slept: list[float] = []
+    own = SimpleNamespace(sleep=slept.append, monotonic=time.monotonic)
+    monkeypatch.setattr("dynsecrets.integrations.aws_iam.time", own)
+    proxy.fail("PutUserPolicy", "AccessDenied", times=None)
+
+    with pytest.raises(PermissionDenied, match="iam:PutUserPolicy"):
+        manager.issue(config_of(watched))
+
+    assert 1 < sum(slept) < 5
+    assert aws.users() == []
+
+
+@pytest.mark.parametrize("kind", ["truncate", "malformed"])
+@pytest.mark.parametrize("action", ["CreateUser", "PutUserPolicy", "CreateAccessKey"])
+def test_an_answer_that_cannot_be_read_is_an_answer_that_was_lost(
+    watched: AwsIamIntegration, manager: LeaseManager, aws: Account, proxy: Proxy, action: str, kind: Kind
+) -> None:
+    """It took effect, so the lease is complete, and no key is left that nobody knows."""
+    proxy.fail(action, kind)
+
+    with lease(config_of(watched), manager=manager) as creds:
+        keys = aws.client("iam").list_access_keys(UserName=creds.username)["AccessKeyMetadata"]
+
+    assert [key["AccessKeyId"] for key in keys] == [creds.access_key_id]
+    assert aws.users() == []
+
+
+def planned_ago(integration: AwsIamIntegration, seconds: float, **options: Any) -> dict[str, str]:
+    """Return what was planned some time ago."""
+    planned_at = datetime.now(UTC) - timedelta(seconds=seconds)
+    return {**integration.plan(config_of(integration, **options)), "planned_at": to_milliseconds(planned_at)}
+
+
+def test_what_was_planned_too_long_ago_is_not_made(watched: AwsIamIntegration, proxy: Proxy) -> None:
+    """A process that was suspended asks for no user whose record others may have closed: nothing is sent, or left."""
+    late, soon = planned_ago(watched, 90), planned_ago(watched, 80)
+
+    with pytest.raises(ProvisionError, match=r"CreateUser failed: .*not sent.* 90 seconds") as caught:
+        watched.provision(late, config_of(watched), timedelta(minutes=15))
+    before = proxy.actions("iam")
+    grant = watched.provision(soon, config_of(watched), timedelta(minutes=15))
+
+    assert caught.value.handle == {}
+    assert before == []
+    assert grant.values
+
+
+def test_no_attempt_is_sent_too_late(watched: AwsIamIntegration, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wall clock that was set back hides no suspension between two of botocore's attempts; the first may have worked.
+
+    The steady clock is read when it begins and before each attempt.
+    """
+    asleep = [0.0, 0.0]
+    monkeypatch.setattr(
+        "dynsecrets.integrations.aws_deadline.SYSTEM_CLOCK",
+        SimpleNamespace(steady=lambda: asleep.pop() if asleep else 91),
+    )
+    proxy.fail("CreateUser", "drop_after")
+
+    with pytest.raises(ProvisionError, match="not sent") as caught:
+        watched.provision(planned_ago(watched, 0), config_of(watched), timedelta(minutes=15))
+
+    assert caught.value.handle is None
+    assert proxy.actions("iam") == ["CreateUser"]
 
 
 def test_a_group_that_does_not_exist_is_an_error_at_once(
@@ -444,6 +535,40 @@ def test_nothing_outside_of_path_and_prefix_is_deleted(watched: AwsIamIntegratio
 
     assert aws.users("/") == ["administrator", "somebody"]
     assert proxy.actions("iam") == []
+
+
+def test_an_absence_is_proved_with_what_the_account_demands(
+    watched: AwsIamIntegration, manager: LeaseManager, aws: Account, proxy: Proxy
+) -> None:
+    """The name is taken with the tags and the boundary of the lease: an account may refuse every user without them."""
+    iam = aws.client("iam")
+    boundary = iam.create_policy(PolicyName="boundary", PolicyDocument=json.dumps(READ_REPORTS))["Policy"]["Arn"]
+    creds = manager.issue(config_of(watched, tags={"team": "data"}, permissions_boundary=boundary))
+    watched.clients.iam().delete_access_key(UserName=creds.username, AccessKeyId=creds.access_key_id)
+    iam.delete_user_policy(UserName=creds.username, PolicyName=creds.policy_name)
+    iam.delete_user(UserName=creds.username)
+    proxy.clear()
+    proxy.fail("DeleteUser", "AccessDenied")
+
+    creds.revoke()
+
+    (proof,) = [call.parameters for call in iam_calls(proxy) if call.action == "CreateUser"]
+    assert (proof["Tags.member.1.Key"], proof["Tags.member.1.Value"]) == ("team", "data")
+    assert proof["PermissionsBoundary"] == boundary
+    assert aws.users() == []
+
+
+def test_an_absence_is_not_proved_too_late(
+    watched: AwsIamIntegration, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once others may have taken a revocation over, no name is taken: whoever dies with it would leave it there."""
+    monkeypatch.setattr("dynsecrets.integrations.aws_deadline.SENT_WITHIN", timedelta(0))
+    proxy.fail("DeleteUser", "AccessDenied")
+
+    with pytest.raises(RevocationError):
+        watched.revoke({**watched.plan(config_of(watched)), "access_key_id": "AKIA0000000000000000"})
+
+    assert "CreateUser" not in proxy.actions("iam")
 
 
 def test_no_such_user_is_not_believed_in_another_account(

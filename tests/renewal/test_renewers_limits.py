@@ -224,6 +224,30 @@ def test_a_forked_child_leases_its_own(world: World) -> None:
 
 
 @needs_fork
+def test_a_child_that_inherits_what_is_over_leases_at_once(world: World) -> None:
+    """Where the parent's lease is over before a child first asks, it waits for its own; if that fails, it says why."""
+
+    def in_vain() -> int:
+        world.clock.advance(ENDED_S * 10)
+        world.integration.fail("provision", ProvisionError("no answer"))
+        with pytest.raises(LeaseExpired, match="no answer"):
+            _ = renewer.current
+        return renewer.status().failures
+
+    def own() -> tuple[bool, bool]:
+        world.clock.advance(ENDED_S * 10)
+        mine = renewer.current
+        return mine.id == parents.id, mine.is_valid()
+
+    with renewer_of(world) as renewer:
+        parents = renewer.current
+        world.settle()
+
+        assert in_child(own) == (False, True)
+        assert in_child(in_vain) == 1
+
+
+@needs_fork
 def test_a_child_that_leaves_the_block_revokes_nothing(world: World) -> None:
     """A child that never used the renewer and leaves the block calls nobody."""
 

@@ -167,6 +167,7 @@ def test_leaves_no_transaction_open(store: SQLiteLeaseStore) -> None:
         (sqlite_store._INTEGRATIONS, 0, "leases_due"),
         (sqlite_store._PROCESSES, 1, "leases_process"),
         (sqlite_store._OF_PROCESS, 4, "leases_process"),
+        (sqlite_store._FAILED, 4, "leases_failed"),
         (sqlite_store._COUNT, 1, "leases_live"),
         (sqlite_store._OLD, 1, "leases_revoked"),
         (sqlite_store._PURGE, 2, "leases_revoked"),
