@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from dynsecrets.reaping import ReapReport
     from dynsecrets.records import LeaseRecord
     from dynsecrets.renewers import LeaseRenewer, RenewalStatus
+    from dynsecrets.secret_values import Secrets
+    from dynsecrets.secrets_configs import SecretsConfig
     from dynsecrets.states import LeaseState
     from dynsecrets.stores import open_store
     from dynsecrets.stores.base import LeaseStore
@@ -81,6 +83,8 @@ __all__ = [
     "RevocationError",
     "SQLiteLeaseStore",
     "SecretNotAvailable",
+    "Secrets",
+    "SecretsConfig",
     "StoreError",
     "SweepReport",
     "VersionConflict",
@@ -122,6 +126,8 @@ _HOMES = {
     "RevocationError": "errors",
     "SQLiteLeaseStore": "stores.sqlite",
     "SecretNotAvailable": "errors",
+    "Secrets": "secret_values",
+    "SecretsConfig": "secrets_configs",
     "StoreError": "errors",
     "SweepReport": "sweeping",
     "VersionConflict": "errors",
