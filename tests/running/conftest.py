@@ -1,0 +1,21 @@
+"""Fixtures of the tests of children."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from manager_support import world_fixture
+from running.run_support import Folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["world_fixture"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """A folder that a program works in."""
+    return Folder(tmp_path)
