@@ -1,0 +1,166 @@
+"""What all commands share: the options, the project, standard output, and the one line on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+from typing_extensions import override
+
+from dynsecrets.cli.failures import Terminated, line_of, one_line
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from dynsecrets.cli.progress import Progress
+    from dynsecrets.project_file import Project
+
+_ENDING: Final = ("SIGTERM", "SIGHUP")
+
+
+@attrs.frozen(kw_only=True)
+class Console:
+    """One run of the command: what was asked for, and where to say something."""
+
+    options: argparse.Namespace
+    progress: Progress
+    #: What ``run`` is to start.
+    child: list[str] = attrs.field(factory=list)
+
+    @contextlib.contextmanager
+    def project(self) -> Iterator[Project]:
+        """Open the project's file, and close all of it in the end."""
+        from dynsecrets.project_file import open_project
+
+        with open_project(getattr(self.options, "config", None), on_event=self.progress) as project:
+            yield project
+
+    def check_output(self) -> None:
+        """Raise ``OSError`` where there is no standard output to write to."""
+        # So it is if the process was started with it closed.
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "standard output is closed")
+
+    def write(self, text: str) -> None:
+        """Write UTF-8 to standard output, at once: whoever reads may be gone. Raises ``OSError`` then."""
+        self.check_output()
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
+
+    def complain(self, text: str) -> None:
+        """Say one line on stderr."""
+        self.progress.pause()
+        complain(text)
+
+    def report(self, error: Exception, what: str = "") -> None:
+        """Say an error that doesn't end the command."""
+        self.progress.pause()
+        if getattr(self.options, "debug", False):
+            traceback.print_exception(error)
+        complain(f"{what}: {line_of(error)}" if what else line_of(error))
+
+
+def complain(text: str) -> None:
+    """Say one line on stderr, if there is one."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        # In one piece: others may write there too.
+        sys.stderr.write(f"dynsecrets: {text}\n")
+        sys.stderr.flush()
+
+
+def show_hint(error: BaseException) -> None:
+    """Show a person at a terminal what an error has to show beside its line."""
+    hint = getattr(error, "hint", None)
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        if isinstance(hint, str) and sys.stderr.isatty():
+            sys.stderr.write(f"\n{hint}")
+
+
+def drop_output() -> None:
+    """Have nothing written to a standard output that is gone: the interpreter would try once more, and complain."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+
+
+@contextlib.contextmanager
+def logging_to_stderr(progress: Progress, *, debug: bool) -> Iterator[None]:
+    """Show what the library warns of, in one line each; everything, with times and tracebacks, where ``debug``."""
+    logger = logging.getLogger("dynsecrets")
+    handler = _Handler(progress, debug=debug)
+    level = logger.level
+    logger.addHandler(handler)
+    if debug:
+        logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+class _Handler(logging.Handler):
+    def __init__(self, progress: Progress, *, debug: bool) -> None:
+        super().__init__(logging.DEBUG if debug else logging.WARNING)
+        self._progress = progress
+        self._debug = debug
+        if debug:
+            self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(threadName)s %(message)s"))
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it."""
+        self._progress.pause()
+        complain(self.format(record) if self._debug else one_line(record.getMessage()))
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Have no signal interrupt what the block does: revoking is bounded, and a second Ctrl-C would leave a lease."""
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", *_ENDING):
+            number = getattr(signal, name, None)
+            # None: set by something that isn't Python, which can't be put back.
+            if number is not None and signal.getsignal(number) is not None:
+                before[number] = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """Turn the signals that ask to end into ``Terminated``, so that leases which nobody will get are revoked.
+
+    ``run`` has handlers of its own while its command runs. Signals that are ignored (``nohup``) stay so.
+    """
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise Terminated(number)
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in _ENDING:
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
