@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import deque
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,96 +13,53 @@ from dynsecrets.clock import SYSTEM_CLOCK
 from dynsecrets.events import LeaseEvent
 from dynsecrets.integrations.base import Grant, Integration
 from dynsecrets.leases import Lease
+from dynsecrets.testing.fake_clock import PATIENCE_S, START
+from dynsecrets.testing.fake_clock import FakeClock as KitClock
+
+__all__ = [
+    "PATIENCE_S",
+    "START",
+    "FakeClock",
+    "FakeIntegration",
+    "aws_values",
+    "make_event",
+    "make_lease",
+]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from dynsecrets.clock import Clock
     from dynsecrets.config import DynamicSecretConfig
 
-#: When the fake clock starts.
-START: Final = datetime(2022, 2, 15, 17, 4, 54, 782_000, tzinfo=UTC)
-#: How long a test may wait for its own threads before it fails, in real seconds.
-PATIENCE_S: Final = 10.0
 
+class FakeClock(KitClock):
+    """The kit's clock, with time that leaps: nothing is waited for, so that a test can have things meet.
 
-class FakeClock:
-    """A ``Clock`` on which time goes by only when it is advanced. Thread-safe.
-
-    ``sleep`` advances the clock itself and returns; with ``auto_sleep=False`` it blocks until somebody else has. A wait
-    is counted from the waiting thread's own last reading of :meth:`steady`: an advance that comes between the reading
-    and the wait is not lost.
+    ``sleep`` advances the clock itself and returns; with ``auto_sleep=False`` it blocks until somebody else has.
     """
 
     def __init__(self, start: datetime = START, *, auto_sleep: bool = True) -> None:
+        super().__init__(start)
         self.auto_sleep = auto_sleep
-        #: How long each ``sleep`` was asked for.
-        self.sleeps: list[float] = []
-        self._changed = threading.Condition()
-        self._start = start
-        self._jumps = timedelta(0)
-        self._steady = 0.0
-        self._waiters: dict[object, tuple[threading.Condition, float | None]] = {}
-        self._read = threading.local()
-
-    def now(self) -> datetime:
-        """Return the wall clock's time."""
-        with self._changed:
-            return self._start + self._jumps + timedelta(seconds=self._steady)
-
-    def steady(self) -> float:
-        """Return the seconds advanced so far."""
-        with self._changed:
-            self._read.value = self._steady
-            return self._steady
-
-    def wait(self, condition: threading.Condition, seconds: float | None) -> None:
-        """Block until the condition is notified or time was advanced far enough."""
-        waiter = object()
-        with self._changed:
-            deadline = None if seconds is None else getattr(self._read, "value", self._steady) + seconds
-            if deadline is not None and deadline <= self._steady:
-                return
-            self._waiters[waiter] = (condition, deadline)
-            self._changed.notify_all()
-        try:
-            condition.wait()
-        finally:
-            with self._changed:
-                self._waiters.pop(waiter, None)
 
     def sleep(self, seconds: float) -> None:
         """Advance the clock, or block until it was advanced."""
+        if self.auto_sleep:
+            super().sleep(seconds)
+            return
         with self._changed:
             self.sleeps.append(seconds)
             deadline = self._steady + seconds
-        if self.auto_sleep:
-            self.advance(max(seconds, 0.0))
-            return
         sleeper = threading.Condition()
         with sleeper:
             while (left := deadline - self.steady()) > 0:
                 self.wait(sleeper, left)
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, by: Any) -> None:
         """Let time go by, and wake who waited for that."""
-        with self._changed:
-            self._steady += seconds
-            due = [
-                (waiter, condition)
-                for waiter, (condition, deadline) in self._waiters.items()
-                if deadline is not None and deadline <= self._steady
-            ]
-            for waiter, _ in due:
-                del self._waiters[waiter]
-        for _, condition in due:
-            with condition:
-                condition.notify_all()
-
-    def jump_wall(self, seconds: float) -> None:
-        """Set the wall clock forward, or back; :meth:`steady` doesn't notice."""
-        with self._changed:
-            self._jumps += timedelta(seconds=seconds)
+        self.leap(by)
 
     def until_waiting(self, threads: int = 1) -> None:
         """Return once so many threads wait on the clock; fail where that doesn't come to pass."""

@@ -1,6 +1,6 @@
-"""For those who test what they build on this library: the suite that every store must pass.
+"""For those who test what they build on this library: a third party and a clock in memory, and the suite for stores.
 
-Needs pytest, which is loaded when a name is first asked for.
+The suite needs pytest, which is loaded when it is first asked for; nothing else here does.
 """
 
 from __future__ import annotations
@@ -8,26 +8,41 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dynsecrets.testing.fake_clock import FakeClock
+    from dynsecrets.testing.lease_factories import LeaseFactory
+    from dynsecrets.testing.memory_integration import Call, MemoryIntegration, MemoryUser
     from dynsecrets.testing.store_contract import LeaseStoreContract
 
-__all__ = ["LeaseStoreContract"]
+__all__ = ["Call", "FakeClock", "LeaseFactory", "LeaseStoreContract", "MemoryIntegration", "MemoryUser"]
+
+# Where each public name lives.
+_HOMES = {
+    "Call": "memory_integration",
+    "FakeClock": "fake_clock",
+    "LeaseFactory": "lease_factories",
+    "LeaseStoreContract": "store_contract",
+    "MemoryIntegration": "memory_integration",
+    "MemoryUser": "memory_integration",
+}
 
 
 def __getattr__(name: str) -> object:
-    """Load the suite when it is first asked for."""
-    if name not in __all__:
+    """Load a public name when it is first asked for."""
+    if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    import pytest
+    from importlib import import_module
 
-    # Before the import, so that a failed assertion of the suite is explained like one of the caller's own.
-    pytest.register_assert_rewrite(
-        *(f"{__name__}.{part}" for part in ("store_contract", "store_kit", "store_work", "store_writing"))
-    )
-    from dynsecrets.testing.store_contract import LeaseStoreContract
+    if name == "LeaseStoreContract":
+        import pytest
 
-    globals()[name] = LeaseStoreContract
-    return LeaseStoreContract
+        # Before the import, so that a failed assertion of the suite is explained like one of the caller's own.
+        pytest.register_assert_rewrite(
+            *(f"{__name__}.{part}" for part in ("store_contract", "store_kit", "store_work", "store_writing"))
+        )
+    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:
