@@ -21,17 +21,20 @@ if TYPE_CHECKING:
     from dynsecrets.integrations.aws_iam import AwsIamIntegration
 
 NOTE: Final = (
-    "Bookkeeping is the size of the file of a SQLite store that holds nothing but active leases, indexes included; the "
-    "baseline is what their handles, the names that revoking needs, take as JSON."
+    "Bookkeeping is the size of the file of a SQLite store that holds nothing but active leases, indexes included. "
+    "Vault's figure is the one that is known of its storage; it wasn't measured here."
 )
 #: A file system in memory, where there is one: a hundred thousand durable writes to a disk would take long.
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a new folder of our own is made in it.
 _TTL: Final = timedelta(minutes=30)
+_VAULTS: Final = 760
+_MANY: Final = 100_000
+ROWS: Final = (f"Bookkeeping of a live lease, {_MANY:,} in SQLite",)
 
 
 def measure(stub: Stub, *, quick: bool) -> list[Row]:
     """Fill a store and look at its file."""
-    number = 10_000 if quick else 100_000
+    number = 10_000 if quick else _MANY
     integration, config = subjects.aws_config(stub.url(0))
     handles = 0
     folder = _MEMORY if _MEMORY.is_dir() else None
@@ -47,13 +50,14 @@ def measure(stub: Stub, *, quick: bool) -> list[Row]:
         assert sum(1 for _ in store.records(state="active")) == number
         store.close()
         size = sum(part.stat().st_size for part in file.parent.iterdir()) / number
-    ratio = size / (handles / number)
     return [
         Row(
             what=f"Bookkeeping of a live lease, {number:,} in SQLite",
             measured=f"{size:.0f} bytes",
-            baseline=f"its handle as JSON: {handles / number:.0f} bytes",
-            ratio=Spread.of([ratio]),
+            baseline=f"Vault's {_VAULTS} bytes; its handle alone, as JSON: {handles / number:.0f}",
+            ratio=Spread.of([size / _VAULTS]),
+            target=f"< {_VAULTS} bytes",
+            met=size < _VAULTS,
         )
     ]
 

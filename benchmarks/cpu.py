@@ -22,6 +22,7 @@ _CALLS: Final = 6
 _LIVES: Final = 4
 #: In milliseconds: long enough that the calls of a pair are under way at the same time, as they are on AWS.
 _LATENCY: Final = 2
+ROWS: Final = tuple(f"CPU of a lease life, {store} store" for store in _TARGETS)
 
 
 def measure(stub: Stub, *, quick: bool) -> list[Row]:
@@ -38,7 +39,7 @@ def measure(stub: Stub, *, quick: bool) -> list[Row]:
             with stub.expecting(_CALLS):
                 life()
         measures = {name: rounds.cpu_seconds(life, _LIVES) for name, life in lives.items()}
-        values = rounds.take_turns(measures, 15 if quick else 150)
+        values = rounds.take_turns(measures, 15 if quick else 100)
     return [_row(store, values[store], values["raw"]) for store in subjects.STORES]
 
 

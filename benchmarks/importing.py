@@ -30,6 +30,7 @@ _IMPORTS: Final = {
     "from dynsecrets import DynamicSecretConfig, Integration, lease": "the same, with the names of the first example",
 }
 _TARGETED: Final = "import dynsecrets"
+ROWS: Final = tuple(_IMPORTS.values())
 
 
 def measure(stub: Stub, *, quick: bool) -> list[Row]:

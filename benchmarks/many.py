@@ -21,6 +21,7 @@ _FEW: Final = 10
 _LATENCY: Final = 40
 _TIMES_AS_FAST: Final = 8
 _LOOK_EVERY: Final = 0.005
+ROWS: Final = (f"{_MANY} leases at once",)
 NOTE: Final = (
     f"{_MANY} leases are issued by one `issue_many` and revoked by `close(revoke=True)`, at {_LATENCY} ms a call, on a "
     f"SQLite file. The time of {_MANY} lives one after the other is extrapolated from {_FEW} in the same round."

@@ -23,6 +23,7 @@ _SIZE: Final = 30
 _FEW: Final = 5
 _TIMES_AS_FAST: Final = 1000
 _LOOK_EVERY: Final = 0.005
+ROWS: Final = ("Entering a pool's block, a burst of blocks", "Entering a pool's block, one block after the other")
 NOTE: Final = (
     f"A pool of {_SIZE} is full when its blocks begin, at once or each after the end of the one before it. Entering "
     f"is compared with entering `lease()`, at {_LATENCY} ms a call, handed over at once. Medians of each round."
@@ -47,7 +48,7 @@ def measure(stub: Stub, *, quick: bool) -> list[Row]:
             return _separately(lambda: lease(config, manager=manager))
 
         measures = {"at once": at_once, "one by one": one_by_one, "without": without}
-        values = rounds.take_turns(measures, 3 if quick else 15)
+        values = rounds.take_turns(measures, 3 if quick else 11)
     return [
         _row("a burst of blocks", values["at once"], values["without"], target=_TIMES_AS_FAST),
         _row("one block after the other", values["one by one"], values["without"]),

@@ -59,6 +59,45 @@ def serial_life(client: Any) -> None:
     client.delete_user(**user)
 
 
+class PhasesLife:
+    """The nine calls that Phase makes for one lease, one after the other.
+
+    Its source makes a new client (two, in fact: one of STS, too) each time that it issues and each time that it
+    revokes; one of IAM each time is what is done here. It puts no inline policy, and tags the user by a second call.
+    """
+
+    def __init__(self, endpoint_url: str, like: Any) -> None:
+        import boto3
+
+        self._session = boto3.Session(
+            aws_access_key_id="AKIAEXAMPLE",
+            aws_secret_access_key="example",  # noqa: S106
+            region_name=REGION,
+        )
+        self._endpoint_url = endpoint_url
+        self._config = like.meta.config
+
+    def __call__(self) -> None:
+        """Make the nine calls, with two clients."""
+        user = {"UserName": _user_name()}
+        client = self._client()
+        client.create_user(**user, Path=_PATH)
+        client.tag_user(**user, Tags=[{"Key": "CreatedBy", "Value": "benchmarks"}])
+        client.create_access_key(**user)
+        client.close()
+        client = self._client()
+        client.list_attached_user_policies(**user)
+        client.list_user_policies(**user)
+        client.list_groups_for_user(**user)
+        for key in client.list_access_keys(**user)["AccessKeyMetadata"]:
+            client.delete_access_key(**user, AccessKeyId=key["AccessKeyId"])
+        client.delete_user(**user)
+        client.close()
+
+    def _client(self) -> Any:
+        return self._session.client("iam", endpoint_url=self._endpoint_url, config=self._config)
+
+
 class PairedLife:
     """The six calls that the library makes for one lease, in the same pairs, with nothing around them.
 

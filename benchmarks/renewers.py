@@ -29,6 +29,10 @@ _LATE_S: Final = 1.0
 #: How many threads the pool of a manager has, unless told otherwise.
 _POOL: Final = 16
 _THREADS: Final = _POOL + 1
+_THREADS_OF: Final = ("dynsecrets-clock", "dynsecrets-worker")
+ROWS: Final = tuple(
+    f"{_MANY:,} renewers: {what}" for what in ("threads", "CPU while nothing is due", "a renewal is late by")
+)
 NOTE: Final = (
     "Renewers share one manager, on a store in memory and an integration that calls nobody, so that the library is "
     f"measured. A manager has at most {_POOL} workers and one thread that keeps the time. A renewal is late by what "
@@ -41,14 +45,14 @@ def measure(stub: Stub, *, quick: bool) -> list[Row]:
     del stub
     number, ttl = (_FEW, _SHORT_TTL_S) if quick else (_MANY, _TTL_S)
     _, config = subjects.memory_config()
-    before = threading.active_count()
+    before = _threads()
     late: list[float] = []
     with subjects.open_manager("memory") as manager, ExitStack() as stack:
         renewers = [stack.enter_context(_renewer(config, ttl, manager, late)) for _ in range(number)]
         idle = _busy_share()
         while len(late) < number:
             time.sleep(0.1)
-        threads = threading.active_count() - before
+        threads = _threads() - before
         assert all(renewer.status().failures == 0 for renewer in renewers)
     late.sort()
     what = f"{number:,} renewers"
@@ -88,6 +92,11 @@ def _renewer(
             yield renewer
 
     return opened()
+
+
+def _threads() -> int:
+    """Return how many threads managers have."""
+    return sum(thread.name.startswith(_THREADS_OF) for thread in threading.enumerate())
 
 
 def _busy_share() -> float:

@@ -43,6 +43,7 @@ _RESULTS: Final[dict[str, str | None]] = {
     "CreateUser": _USER,
     "CreateAccessKey": _KEY,
     "PutUserPolicy": None,
+    "TagUser": None,
     "ListAccessKeys": _LISTED_KEY + _WHOLE,
     "ListUserPolicies": "<PolicyNames><member>dynsecrets-policy-0123456789abc</member></PolicyNames>" + _WHOLE,
     "ListAttachedUserPolicies": "<AttachedPolicies/>" + _WHOLE,
