@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from dynsecrets import DynamicSecretConfig, Integration, LeaseManager, open_store
 from support.docs import ROOT
-from support.processes import free_port
+from support.processes import clean_environment, free_port, wait_until
 from support.scripts import REPORT, reports, run_python
 
 if TYPE_CHECKING:
-    import subprocess
     from pathlib import Path
 
     from support.accounts import Account
+    from support.moto_server import MotoServer
 
 EXAMPLES = ROOT / "examples"
 USER = r"Dynsecrets-Dynamic-[A-Za-z0-9]{13}"
@@ -67,6 +73,137 @@ def test_custom_integration_leases_a_login(tmp_path: Path) -> None:
         "login   False",
     ]
     assert "'DB_PASSWORD': '********'" in done.stdout
+
+
+def test_embedding_keeps_to_itself(aws: Account, tmp_path: Path, home: Path) -> None:
+    """The tool has users, a store and metrics of its own, and leaves the user's own default store alone."""
+    done = run("embedding.py", tmp_path, {**aws.environment(), "DYNSECRETS_STORE": "sqlite:///not-mine.db"})
+
+    assert done.returncode == 0, done.stderr
+    *deployed, counted = done.stdout.splitlines()
+    assert [line.rpartition(" as ")[0] for line in deployed] == ["deployed to staging", "deployed to production"]
+    users = {line.rpartition(" ")[2] for line in deployed}
+    assert len(users) == 2
+    assert all(re.fullmatch(r"Deployer-[A-Za-z0-9]{13}", user) for user in users)
+    assert counted == "issued 2, revoked 2"
+    assert {path.name for path in tmp_path.iterdir()} == {"state"}
+    assert not home.exists()
+    assert aws.users("/deployer/") == []
+
+
+@pytest.fixture
+def two_accounts(moto_server: MotoServer, tmp_path: Path) -> dict[str, Account]:
+    """Two accounts by name, and a file of the AWS config in which each is a profile."""
+    accounts = {name: moto_server.new_account() for name in ("billing", "shop")}
+    sections = [
+        f"[profile {name}]\naws_access_key_id = {account.access_key_id}\n"
+        f"aws_secret_access_key = {account.secret_access_key}\nregion = us-east-1\n"
+        for name, account in accounts.items()
+    ]
+    tmp_path.joinpath("config").write_text("\n".join(sections), encoding="utf-8")
+    return accounts
+
+
+def leave_overdue(account: Account, name: str, url: str) -> None:
+    """Lease a user for a second, as a process does that ends right after it."""
+    with contextlib.closing(open_store(url)) as store, LeaseManager(store) as manager:
+        aws = Integration.aws_iam(name, session=account.session(), endpoint_url=account.url)
+        manager.issue(DynamicSecretConfig("AWS_USER", aws, wait=None), "1s")
+
+
+def test_fleet_reaper_revokes_in_all_accounts(two_accounts: dict[str, Account], aws: Account, tmp_path: Path) -> None:
+    """It revokes in each account with that account's credentials, and goes on where one of them fails."""
+    url = f"sqlite:///{tmp_path / 'leases.db'}"
+    leave_overdue(aws, "nobody", url)  # An account whose profile is not on this machine.
+    for name, account in two_accounts.items():
+        leave_overdue(account, name, url)
+    settings = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_ENDPOINT_URL": two_accounts["shop"].url}
+    accounts = [word for name in ("nobody", *two_accounts) for word in ("--account", name)]
+    rounds: list[subprocess.CompletedProcess[str]] = []
+
+    def all_are_gone() -> bool:
+        arguments = [str(EXAMPLES / "fleet_reaper.py"), "--store", url, *accounts]
+        rounds.append(run_python(arguments, tmp_path, settings))
+        return not any(account.users() for account in two_accounts.values())
+
+    wait_until(all_are_gone, "both leases are over and revoked")
+
+    printed = "".join(done.stdout for done in rounds)
+    assert all(printed.count(f"{name}: 1 revoked, 0 failed") == 1 for name in two_accounts)
+    assert rounds[-1].returncode == 1
+    assert "nobody: 0 revoked, 1 failed" in rounds[-1].stdout or rounds[-1].stderr.startswith("nobody: ")
+    assert len(aws.users()) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM is POSIX's")
+def test_fleet_reaper_goes_on_until_it_is_stopped(two_accounts: dict[str, Account], tmp_path: Path) -> None:
+    """With a pause given it reaps again and again, and SIGTERM ends it in order."""
+    url = f"sqlite:///{tmp_path / 'leases.db'}"
+    settings = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_ENDPOINT_URL": two_accounts["shop"].url}
+    command = [sys.executable, str(EXAMPLES / "fleet_reaper.py"), "--store", url, "--account", "shop", "--every", "0.1"]
+    environment = clean_environment(PYTHONPATH=str(ROOT), **settings)
+
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as reaper:
+        assert reaper.stdout is not None
+        lines = [reaper.stdout.readline() for _ in range(3)]
+        reaper.send_signal(signal.SIGTERM)
+        reaper.wait(30)
+
+    assert lines == ["shop: 0 revoked, 0 failed\n"] * 3
+    assert reaper.returncode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the example's lock is POSIX's")
+def test_custom_store_passes_the_suite(tmp_path: Path) -> None:
+    """The suite of the library runs on the example's store, all of it but what a store may leave out."""
+    suite = EXAMPLES / "custom_store"
+    arguments = ["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-p", "no:asyncio", "--rootdir", str(suite)]
+
+    done = run_python([*arguments, "-c", os.devnull, str(suite)], tmp_path, {"TMPDIR": str(tmp_path)}, warnings=QUIET)
+
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\d{2} passed, 2 skipped", done.stdout)
+    assert "no index of processes" in done.stdout
+    assert "unreadable" not in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the example's lock is POSIX's")
+def test_custom_store_serves_a_manager(aws: Account, tmp_path: Path) -> None:
+    """A lease through the example's store ends as through any, and another process of the machine finds its record."""
+    script = (
+        "import sys; from pathlib import Path; from json_store import JSONFolderStore\n"
+        "from dynsecrets import DynamicSecretConfig, Integration, LeaseManager, lease\n"
+        "with LeaseManager(JSONFolderStore(Path('leases'))) as manager:\n"
+        "    with lease(DynamicSecretConfig('AWS_USER', Integration.aws_iam()), manager=manager): pass\n"
+        "    print([record.state.value for record in manager.records()])\n"
+    )
+    environment = aws.environment()
+
+    printed = []
+    for _ in range(2):
+        done = run_python(
+            ["-c", f"import sys; sys.path.insert(0, {str(EXAMPLES / 'custom_store')!r})\n{script}"],
+            tmp_path,
+            environment,
+        )
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout.strip())
+
+    assert printed == ["['revoked']", "['revoked', 'revoked']"]
+    assert aws.users() == []
+
+
+def test_each_example_is_listed_and_tested() -> None:
+    """The list of examples names each of them, and each is named by a test that runs it."""
+    there = {path.relative_to(EXAMPLES).parts[0] for path in EXAMPLES.rglob("*") if path.is_file()}
+    listed = set(
+        re.findall(r"^\| \[`([\w./]+?)/?`\]", (EXAMPLES / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+
+    shown = {name for name in there if not name.startswith("__")} - {"README.md"}
+    assert listed == shown
+    assert [name for name in shown if name not in tests] == []
 
 
 def test_demo_shows_before_during_and_after(tmp_path: Path) -> None:

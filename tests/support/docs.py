@@ -17,16 +17,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 ROOT: Final = Path(__file__).parents[2]
-#: The title of a block that shows what the block before it prints.
+#: The title of a block that shows what the blocks before it print.
 OUTPUT: Final = "output"
+#: Titles that say what a block is; any other is the name of the file that it shows.
+_KINDS: Final = frozenset({OUTPUT, "crontab"})
 #: What stands in such a block for what differs each time.
 _WILDCARD: Final = "…"
 #: A block that comes after this comment can't run here; the comment says why.
 _NOT_RUN: Final = re.compile(r"<!-- not run: (.+?) -->")
 _FENCE: Final = re.compile(r"^(?P<indent> *)```(?P<language>[a-z]*)(?P<options>[^`\n]*)$")
+#: Other ways to write a block, which the reading here would not see.
+_OTHER_BLOCKS: Final = re.compile(r"^[ >]*(?:~~~|````)|^ *>.*```|<(?:pre|code|script)\b", re.IGNORECASE)
+_CONTAINER: Final = re.compile(r"^ *(?:[-*+] |\d+[.)] |!!! |\?\?\? |=== )")
 _TITLE: Final = re.compile(r'title="([^"]+)"')
 #: Options that every command of the AWS CLI takes (AWS CLI Command Reference, "Global options").
-_GLOBAL_OPTIONS: Final = frozenset({"endpoint-url", "output", "profile", "query", "region"})
+_GLOBAL_OPTIONS: Final = frozenset({"cli-input-json", "endpoint-url", "output", "profile", "query", "region"})
+#: Options of the command line's own, and the parameters that they stand for.
+_STANDS_FOR: Final = {("lambda", "create-function"): {"zip-file": "code"}}
 
 
 @attrs.frozen(kw_only=True)
@@ -45,12 +52,16 @@ class Block:
     @property
     def file(self) -> str | None:
         """The file that the block shows, if it shows one."""
-        return None if self.title == OUTPUT else self.title
+        return None if self.title in _KINDS else self.title
 
 
 def pages() -> list[Path]:
     """Return the README and all pages of the documentation."""
-    return [ROOT / "README.md", *sorted(ROOT.joinpath("docs").rglob("*.md"))]
+    return [
+        ROOT / "README.md",
+        *sorted(ROOT.joinpath("docs").rglob("*.md")),
+        *sorted((ROOT / "examples").rglob("*.md")),
+    ]
 
 
 def page_id(page: Path) -> str:
@@ -83,12 +94,56 @@ def missing_output(found: Iterable[Block], printed: str) -> list[str]:
 def commands(block: Block) -> list[list[str]]:
     """Return the commands of a shell block, split into words; comments and leading assignments are left out."""
     found = []
+    begun = ""
     for line in block.text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
+        begun += line
+        try:
+            words = shlex.split(begun, comments=True)
+        except ValueError:  # A quoted text goes on in the next line.
+            begun += "\n"
+            continue
+        begun = ""
         while words and re.match(r"[A-Z_]+=", words[0]):
             del words[0]
         if words:
             found.append(words)
+    if begun:
+        raise AssertionError(f"a quoted text of the block in line {block.line} has no end")
+    return found
+
+
+def unseen(page: Path) -> list[int]:
+    """Return the lines of a page at which a block begins that :func:`blocks` doesn't see, so that nothing checks it."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    inside = {
+        number for block in blocks(page) for number in range(block.line - 1, block.line + block.text.count("\n") + 1)
+    }
+    found = []
+    before, container = "", False
+    for number, line in enumerate(lines, 1):
+        if number in inside:
+            before = line
+            continue
+        if line.strip() and not line.startswith(" "):
+            container = bool(_CONTAINER.match(line))
+        indented = line.startswith("    ") and not before.strip() and not container
+        if "```" in line or _OTHER_BLOCKS.search(line) or indented:
+            found.append(number)
+        before = line
+    return found
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what links to parts of a page can name: its headings, as Python-Markdown and GitHub spell them."""
+    inside = {
+        number for block in blocks(page) for number in range(block.line - 1, block.line + block.text.count("\n") + 1)
+    }
+    found: set[str] = set()
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        if number not in inside and (heading := re.match(r"#+ (.+?)\s*$", line)):
+            text = re.sub(r"\[([^\]]+)\]\([^)]*\)|[`*]", r"\1", heading[1])
+            found.add(re.sub(r"[^\w\s-]", "", text).strip().lower().replace(" ", "-"))
+        found.update(re.findall(r"^::: ([\w.]+)$", line))
     return found
 
 
@@ -109,6 +164,10 @@ def aws_mistakes(words: list[str]) -> list[str]:
     members = {xform_name(member, "-") for member in shape.members} if shape else set()
     required = {xform_name(member, "-") for member in shape.required_members} if shape else set()
     given = {word[2:].partition("=")[0] for word in words[3:] if word.startswith("--")}
+    if (service, operation) in _STANDS_FOR:
+        given = {_STANDS_FOR[service, operation].get(option, option) for option in given}
+    if "cli-input-json" in given:
+        required = set()
     unknown = sorted(given - members - _GLOBAL_OPTIONS)
     return [f"unknown: --{name}" for name in unknown] + [f"missing: --{name}" for name in sorted(required - given)]
 
