@@ -8,7 +8,7 @@ import itertools
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from dynsecrets.forks import reset_after_fork
 from dynsecrets.log import logger
@@ -103,17 +103,16 @@ class Scheduler:
             if self._pool is None and not self._closed:
                 self._pool = ThreadPoolExecutor(self._max_workers, "dynsecrets-worker")
             pool = self._pool
+        call = _Once(action)
         try:
             if pool is not None:
-                return pool.submit(action)
-        except RuntimeError:  # The interpreter shuts down.
+                pool.submit(call)
+                return call.future
+        except RuntimeError:
+            # The interpreter shuts down; or no thread can be had, and the pool keeps what it was given all the same.
             pass
-        future: Future[T] = Future()
-        try:
-            future.set_result(action())
-        except BaseException as exc:
-            future.set_exception(exc)
-        return future
+        call()
+        return call.future
 
     def close(self) -> None:
         """Stop the thread and wait for what the pool is doing. What is planned is forgotten."""
@@ -170,6 +169,27 @@ class Scheduler:
             return action
         self._clock.wait(self._condition, seconds)
         return None
+
+
+class _Once(Generic[T]):
+    """An action that the first who comes to it runs, if it is not cancelled: twice could be a lease that nobody has."""
+
+    def __init__(self, action: Callable[[], T]) -> None:
+        self.future: Future[T] = Future()
+        self._action = action
+        self._turns = itertools.count()
+
+    def __call__(self) -> None:
+        if next(self._turns) == 0 and self.future.set_running_or_notify_cancel():
+            _complete(self.future, self._action)
+
+
+def _complete(future: Future[T], action: Callable[[], T]) -> None:
+    try:
+        future.set_result(action())
+    except BaseException as exc:  # Raised by the one who asks for the result.
+        future.set_exception(exc)
+        del future  # Or the error would hold itself, by way of this frame.
 
 
 def _logged(action: Callable[[], object]) -> None:

@@ -12,12 +12,12 @@ import pytest
 
 from dynsecrets import DynamicSecretConfig, LeaseManager, MemoryLeaseStore
 from dynsecrets.integrations.base import Found, Grant, Integration
+from dynsecrets.testing import FakeClock as KitClock
 from fakes import PATIENCE_S, FakeClock, FakeIntegration
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-    from concurrent.futures import Future
     from datetime import datetime, timedelta
 
     from dynsecrets import Lease, LeaseEvent, LeaseRecord, LeaseStore
@@ -49,51 +49,6 @@ class Recorder:
         return [event.type for event in self.events if lease_id in (None, event.lease_id)]
 
 
-class _Watch:
-    """Knows whether a manager's background has nothing to do."""
-
-    def __init__(self, manager: LeaseManager, clock: FakeClock) -> None:
-        self.scheduler = manager._scheduler
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._submitted = 0
-        self._done = 0
-        self._original = self.scheduler.submit
-        self.scheduler.submit = self._submit  # type: ignore[method-assign]
-
-    def idle(self) -> bool:
-        """Tell whether it rests: nothing runs, nothing is due, and the thread waits for the clock."""
-        before = self._counts()
-        with self.scheduler._condition:
-            now = self._clock.steady()
-            due = any(job.action is not None and job.at <= now for job in self.scheduler._jobs)
-            with self._clock._changed:
-                waiting = [condition for condition, _ in self._clock._waiters.values()]
-            rests = self.scheduler._thread is None or self.scheduler._condition in waiting
-        return rests and not due and before[0] == before[1] and self._counts() == before
-
-    def next_at(self) -> float | None:
-        """Return when the next job is due."""
-        with self.scheduler._condition:
-            return min((job.at for job in self.scheduler._jobs if job.action is not None), default=None)
-
-    def _submit(self, action: Callable[[], Any]) -> Future[Any]:
-        with self._lock:
-            self._submitted += 1
-        return self._original(lambda: self._counted(action))
-
-    def _counted(self, action: Callable[[], Any]) -> Any:
-        try:
-            return action()
-        finally:
-            with self._lock:
-                self._done += 1
-
-    def _counts(self) -> tuple[int, int]:
-        with self._lock:
-            return self._submitted, self._done
-
-
 class World:
     """A clock, a third party, a store and a manager; more managers on the same store with :meth:`another`."""
 
@@ -110,7 +65,6 @@ class World:
         self.integration: Any = integration or FakeIntegration(clock=self.clock)
         self.store: Any = MemoryLeaseStore() if store is None else store
         self.events = Recorder()
-        self._watches: list[_Watch] = []
         self._managers: list[LeaseManager] = []
         self.manager = self.another(**{"integrations": (), **options})
 
@@ -119,7 +73,6 @@ class World:
         settings: dict[str, Any] = {"integrations": [self.integration], "on_event": self.events, "clock": self.clock}
         manager = LeaseManager(**{"store": self.store, **settings, **options})
         self._managers.append(manager)
-        self._watches.append(_Watch(manager, self.clock))
         return manager
 
     def config(self, **options: Any) -> DynamicSecretConfig:
@@ -140,23 +93,11 @@ class World:
 
     def settle(self) -> None:
         """Return once the background of all managers has nothing left to do at this moment."""
-        glance = threading.Event()
-        for _ in range(int(PATIENCE_S / _GLANCE_S)):
-            # Twice: what one manager does can give work to another.
-            if all(watch.idle() for watch in self._watches) and all(watch.idle() for watch in self._watches):
-                return
-            glance.wait(_GLANCE_S)
-        pytest.fail("the background does not come to rest")
+        self.clock.settle()
 
     def advance(self, seconds: float) -> None:
         """Let time go by, with everything done at its own moment."""
-        end = self.clock.steady() + seconds
-        self.settle()
-        while (at := self._next_at()) is not None and at <= end:
-            self.clock.advance(max(at - self.clock.steady(), 0.0))
-            self.settle()
-        self.clock.advance(max(end - self.clock.steady(), 0.0))
-        self.settle()
+        KitClock.advance(self.clock, seconds)
 
     def die(self) -> None:
         """Have the first manager forget what it has planned, as if its process had ended."""
@@ -169,9 +110,6 @@ class World:
         """Stop the background of all managers."""
         for manager in self._managers:
             manager.close(revoke=False)
-
-    def _next_at(self) -> float | None:
-        return min((at for watch in self._watches if (at := watch.next_at()) is not None), default=None)
 
     def __enter__(self) -> Self:
         """Return the world."""

@@ -151,7 +151,7 @@ def test_the_attempts_get_rarer(world: World) -> None:
     moments = [world.clock.steady()]
 
     for _ in range(12):
-        at = world._next_at()
+        at = world.clock._next_at()
         assert at is not None
         world.advance(at - world.clock.steady())
         moments.append(world.clock.steady())

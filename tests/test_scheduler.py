@@ -288,6 +288,32 @@ class TestWork:
         assert scheduler.submit(lambda: 42).result(PATIENCE_S) == 42
         assert isinstance(scheduler.submit(lambda: 1 // 0).exception(PATIENCE_S), ZeroDivisionError)
 
+    def test_what_no_thread_can_be_had_for_is_done_once(
+        self, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where no thread can be started the caller does it, and a thread that is free later doesn't do it again."""
+        scheduler = Scheduler(clock, 2)
+        busy, gate = threading.Event(), threading.Event()
+
+        def occupy() -> None:
+            busy.set()
+            gate.wait(PATIENCE_S)
+
+        scheduler.submit(occupy)
+        assert busy.wait(PATIENCE_S)
+        ran: list[int] = []
+
+        def refuse(_thread: threading.Thread) -> None:
+            raise RuntimeError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            scheduler.submit(lambda: ran.append(threading.get_ident()))
+        gate.set()
+        scheduler.close()
+
+        assert ran == [threading.get_ident()]
+
 
 class TestThread:
     """The one thread."""
