@@ -138,6 +138,7 @@ class Issuer:
             _name_lease(error, record.id)
             _tell_pending(error, record, failure)
             if not isinstance(failure, Exception):
+                _name_lease(failure, record.id)
                 raise
             return
         try:
@@ -167,6 +168,9 @@ class Issuer:
             except DynsecretsError as failure:
                 if entry is not None:
                     _tell_pending(error, entry.record, failure)
+            except BaseException as failure:
+                _name_lease(failure, lease.id)
+                raise
             raise
         if entry is not None:
             self._books.emit("usable", entry.record)

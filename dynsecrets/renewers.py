@@ -297,6 +297,9 @@ class LeaseRenewer:
             lease = self._holdings.issue(self._ttl)
         except BaseException as error:  # Whatever it is, the attempts must go on.
             self._fail(error, turn)
+            if not isinstance(error, Exception):
+                # In a forked child that waits for its first lease it is the caller's: an interrupt, say.
+                raise
             return
         taken = self._take(lease, turn)
         with self._lock:

@@ -536,6 +536,26 @@ def test_every_error_has_the_lease(world: World, step: str, error: BaseException
     assert world.manager.backstage.left_over(caught.value) == []
 
 
+@pytest.mark.parametrize("step", ["provisioned", "wait"])
+def test_an_interrupt_of_cleaning_up_has_the_lease(world: World, step: str) -> None:
+    """An interrupt that comes while what failed is deleted again tells which lease it is of, too."""
+
+    def fail(_: object) -> bool:
+        raise ValueError
+
+    world.integration.fail("revoke", KeyboardInterrupt())
+    if step != "wait":
+        world.integration.fail(step, ProvisionError("boom"))
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        world.manager.issue(world.config(wait=fail))
+
+    (record,) = world.store.records()
+    assert world.manager.backstage.left_over(caught.value) == [record.id]
+    world.advance(60)
+    assert world.integration.live == {}
+
+
 def test_what_a_late_rollback_leaves_is_known_by_its_new_record(world: World) -> None:
     """Where somebody else has closed the record meanwhile, the error names the record that stands for what is left."""
 

@@ -40,14 +40,14 @@ class Watch:
     def _submit(self, action: Callable[[], Any]) -> Future[Any]:
         with self._lock:
             self._submitted += 1
-        return self._original(lambda: self._counted(action))
+        future = self._original(action)
+        # Not in the action: one that is cancelled never begins, and is done all the same.
+        future.add_done_callback(self._count)
+        return future
 
-    def _counted(self, action: Callable[[], Any]) -> Any:
-        try:
-            return action()
-        finally:
-            with self._lock:
-                self._done += 1
+    def _count(self, _: Future[Any]) -> None:
+        with self._lock:
+            self._done += 1
 
     def _counts(self) -> tuple[int, int]:
         with self._lock:

@@ -248,6 +248,25 @@ def test_a_child_that_inherits_what_is_over_leases_at_once(world: World) -> None
 
 
 @needs_fork
+def test_a_child_that_waits_can_be_interrupted(world: World) -> None:
+    """An interrupt of a child that waits for a lease of its own reaches the child, and the attempts go on."""
+
+    def child() -> tuple[int, bool]:
+        world.clock.advance(ENDED_S * 10)
+        world.integration.fail("provision", KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            _ = renewer.current
+        failures = renewer.status().failures
+        world.advance(ENDED_S)
+        return failures, renewer.current.is_valid()
+
+    with renewer_of(world) as renewer:
+        world.settle()
+
+        assert in_child(child) == (1, True)
+
+
+@needs_fork
 def test_a_child_that_leaves_the_block_revokes_nothing(world: World) -> None:
     """A child that never used the renewer and leaves the block calls nobody."""
 

@@ -217,6 +217,19 @@ def test_says_that_the_background_does_not_rest(
         release.set()
 
 
+def test_what_is_cancelled_is_at_rest(clock: FakeClock, aws: MemoryIntegration, config: DynamicSecretConfig) -> None:
+    """Jobs that were cancelled before they began don't keep time from going by."""
+    aws.fail("provision", ProvisionError("Throttling"))
+    with LeaseManager(MemoryLeaseStore(), clock=clock, max_workers=1) as manager:
+        with pytest.raises(ProvisionError, match="Throttling"):
+            manager.issue_many(config, 8)
+
+        clock.advance("1m")
+
+        assert aws.users == {}
+        assert aws.count("provision") < 8
+
+
 def test_the_wall_clock_may_jump(clock: FakeClock, manager: LeaseManager, config: DynamicSecretConfig) -> None:
     """A jump of the wall clock neither ends a lease nor lets it live longer."""
     creds = manager.issue(config, "10m")
