@@ -202,7 +202,8 @@ class Books:
     def emit(self, kind: str, record: LeaseRecord, error: BaseException | None = None) -> None:
         """Tell all listeners of a step; what they raise is logged and harms nothing."""
         log = logger.warning if error is not None else logger.info
-        log("Lease %s of %s: %s%s", record.id, record.name, kind, "" if error is None else f" ({error})")
+        why = "" if error is None else f" ({error})"
+        log("Lease %s of %s: %s%s", record.id, record.name, kind, why, extra={"event": kind})
         if not self._on_event:
             return
         event = LeaseEvent(

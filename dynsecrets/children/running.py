@@ -235,7 +235,8 @@ class _Run:
     def _report(self, failures: Mapping[str, str], status: ExitStatus | None, error: BaseException | None) -> None:
         """Raise, or leave a note with what is raised already."""
         message = (
-            f"{len(failures)} leases could not be revoked when the child had ended, and will be tried again: "
+            f"{len(failures)} {'lease' if len(failures) == 1 else 'leases'} could not be revoked when the child had "
+            "ended, and will be tried again: "
             f"{', '.join(failures)}"
         )
         logger.error("%s", message)

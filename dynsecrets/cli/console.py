@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -19,13 +20,15 @@ from dynsecrets.cli.failures import Terminated, line_of, one_line
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from dynsecrets.cli.progress import Progress
     from dynsecrets.project_file import Project
 
 _ENDING: Final = ("SIGTERM", "SIGHUP")
+#: So many of the last lines of the log.
+_REMEMBERED: Final = 16
 
 
 @attrs.frozen(kw_only=True)
@@ -34,6 +37,8 @@ class Console:
 
     options: argparse.Namespace
     progress: Progress
+    #: Whether the log has said a line already, or a longer one with it.
+    said: Callable[[str], bool] = attrs.field(default=lambda _: False)
     #: What ``run`` is to start.
     child: list[str] = attrs.field(factory=list)
 
@@ -55,8 +60,13 @@ class Console:
         """Write UTF-8 to standard output, at once: whoever reads may be gone. Raises ``OSError`` then."""
         self.check_output()
         sys.stdout.flush()
-        sys.stdout.buffer.write(text.encode())
-        sys.stdout.buffer.flush()
+        buffer = getattr(sys.stdout, "buffer", None)
+        if buffer is None:
+            # Somebody calls main(), with a StringIO for standard output.
+            sys.stdout.write(text)
+            return
+        buffer.write(text.encode())
+        buffer.flush()
 
     def complain(self, text: str) -> None:
         """Say one line on stderr."""
@@ -64,11 +74,12 @@ class Console:
         complain(text)
 
     def report(self, error: Exception, what: str = "") -> None:
-        """Say an error that doesn't end the command."""
+        """Say an error that doesn't end the command, unless the log has said it with more of what it is about."""
         self.progress.pause()
         if getattr(self.options, "debug", False):
             traceback.print_exception(error)
-        complain(f"{what}: {line_of(error)}" if what else line_of(error))
+        if not self.said(line_of(error)):
+            complain(f"{what}: {line_of(error)}" if what else line_of(error))
 
 
 def complain(text: str) -> None:
@@ -96,8 +107,12 @@ def drop_output() -> None:
 
 
 @contextlib.contextmanager
-def logging_to_stderr(progress: Progress, *, debug: bool) -> Iterator[None]:
-    """Show what the library warns of, in one line each; everything, with times and tracebacks, where ``debug``."""
+def logging_to_stderr(progress: Progress, *, debug: bool) -> Iterator[Callable[[str], bool]]:
+    """Show what the library warns of, in one line each; everything, with times and tracebacks, where ``debug``.
+
+    The block gets a function that tells whether a line has been said with that: what ends a command is often logged
+    before it is raised, and is to be one line. Where ``debug``, nothing has.
+    """
     logger = logging.getLogger("dynsecrets")
     handler = _Handler(progress, debug=debug)
     level = logger.level
@@ -105,7 +120,7 @@ def logging_to_stderr(progress: Progress, *, debug: bool) -> Iterator[None]:
     if debug:
         logger.setLevel(logging.DEBUG)
     try:
-        yield
+        yield handler.has_said
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
@@ -116,14 +131,27 @@ class _Handler(logging.Handler):
         super().__init__(logging.DEBUG if debug else logging.WARNING)
         self._progress = progress
         self._debug = debug
+        self._said: deque[str] = deque(maxlen=_REMEMBERED)
         if debug:
             self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(threadName)s %(message)s"))
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        """Say it."""
+        """Say it, but for what whoever asked for a lease says too: what they raise is the command's one line."""
+        if self._debug:
+            line = self.format(record)
+        else:
+            line = one_line(record.getMessage())
+            # The same once more is news: it may be of another hour.
+            if getattr(record, "event", None) == "issue_failed" or (line not in self._said and self.has_said(line)):
+                return
+            self._said.append(line)
         self._progress.pause()
-        complain(self.format(record) if self._debug else one_line(record.getMessage()))
+        complain(line)
+
+    def has_said(self, line: str) -> bool:
+        """Tell whether a line is one of the last that were said, or a part of one."""
+        return any(line in said for said in list(self._said))
 
 
 @contextlib.contextmanager

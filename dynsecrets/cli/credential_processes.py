@@ -6,6 +6,7 @@ botocore's ``RefreshableCredentials``), so a short lease would be one user for e
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -19,6 +20,8 @@ from dynsecrets.log import logger
 from dynsecrets.ttl import format_ttl
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dynsecrets.cli.console import Console
     from dynsecrets.project_file import Project
 
@@ -42,33 +45,43 @@ def credential_process(console: Console) -> int:
             )
         outlives_process(project)
         console.check_output()
-        _refuse_recursion(f"{project.path.absolute()}#{config.name}")
-        reaping = threading.Thread(target=_reap, args=[project], name="dynsecrets-reaping", daemon=True)
-        reaping.start()
-        lease = project.manager.issue(config, ttl)
-        try:
-            console.write(json.dumps(lease.credential_process()) + "\n")
-        except BaseException as error:
-            take_back(lease, error)
-            raise
-        reaping.join(_REAPING_S)
+        with _not_from_itself(f"{project.path.absolute()}#{config.name}"):
+            reaping = threading.Thread(target=_reap, args=[project], name="dynsecrets-reaping", daemon=True)
+            reaping.start()
+            lease = project.manager.issue(config, ttl)
+            try:
+                console.write(json.dumps(lease.credential_process()) + "\n")
+            except BaseException as error:
+                take_back(lease, error)
+                raise
+            reaping.join(_REAPING_S)
         if reaping.is_alive():
             _leave()
     return 0
 
 
-def _refuse_recursion(this: str) -> None:
+@contextlib.contextmanager
+def _not_from_itself(this: str) -> Iterator[None]:
     """Raise ``InvalidConfig`` where this command was started to get the credentials that it needs itself.
 
-    That happens where ``AWS_PROFILE`` names the profile that runs it and the integration has none of its own.
+    That happens where ``AWS_PROFILE`` names the profile that runs it and the integration has none of its own. The
+    processes that the block starts are told by a variable.
     """
-    running = os.environ.get(_RUNNING, "").split(os.pathsep)
+    before = os.environ.get(_RUNNING, "")
+    running = before.split(os.pathsep)
     if this in running:
         raise InvalidConfig(
             "credential-process needs AWS credentials of its own, and would get them from the very profile that runs "
             "it; give the integration another profile in the file, or unset AWS_PROFILE"
         )
     os.environ[_RUNNING] = os.pathsep.join([*filter(None, running), this])
+    try:
+        yield
+    finally:
+        # The same process may do it again: whoever calls main().
+        os.environ[_RUNNING] = before
+        if not before:
+            del os.environ[_RUNNING]
 
 
 def _reap(project: Project) -> None:

@@ -31,7 +31,8 @@ def download(console: Console) -> int:
         console.check_output()
     with console.project() as project:
         config = project.secrets_config
-        outlives_process(project)
+        if config.dynamic_secrets:
+            outlives_process(project)
         secrets = config.download(dynamic_secrets_ttl_sec=options.dynamic_ttl)
         try:
             text = secrets.render(options.format)

@@ -7,7 +7,8 @@ import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from dynsecrets.cli.failures import UsageError, line_of, status_of
+from dynsecrets.cli.failures import Failed, UsageError, line_of, status_of
+from dynsecrets.errors import RevocationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,8 +81,13 @@ def _run(argv: Sequence[str]) -> int:
     module, function = _HOMES[name]
     action: Callable[[Console], int] = getattr(import_module(f"dynsecrets.cli.{module}"), function)
     debug = getattr(options, "debug", False)
-    with Progress(sys.stderr) as progress, logging_to_stderr(progress, debug=debug), ending_on_signals():
-        return action(Console(options=options, progress=progress, child=child))
+    with Progress(sys.stderr) as progress, logging_to_stderr(progress, debug=debug) as said, ending_on_signals():
+        try:
+            return action(Console(options=options, progress=progress, said=said, child=child))
+        except RevocationError as exc:
+            if said(line_of(exc)):
+                raise Failed from exc
+            raise
 
 
 def _debugs(argv: Sequence[str]) -> bool:

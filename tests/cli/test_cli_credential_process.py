@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shlex
@@ -14,6 +16,7 @@ import pytest
 
 from cli.cli_support import POLICY, TOML, Workplace, only_line, workplace
 from dynsecrets import DynamicSecretConfig, Integration, LeaseManager, SQLiteLeaseStore
+from dynsecrets.__main__ import main
 from support.clients import aws_cli
 from support.docs import ROOT
 from support.processes import clean_environment, wait_until
@@ -125,6 +128,22 @@ def test_a_short_ttl_is_refused(toml: str, arguments: list[str], work: Workplace
     assert "'29m59s'" in only_line(done) or "'10m'" in only_line(done)
     assert "30m or more" in only_line(done)
     assert work.leases("--all") == []
+
+
+def test_a_program_can_do_it_twice(work: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``main()`` may be called again in the same process, and with text for a standard output."""
+    monkeypatch.chdir(work.folder)
+    monkeypatch.delenv("DYNSECRETS_STORE", raising=False)
+    for name, value in work.environment.items():
+        monkeypatch.setenv(name, value)
+    keys = set()
+
+    for _ in range(2):
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            assert main(["credential-process", "AWS_USER"]) == 0
+        keys.add(json.loads(output.getvalue())["AccessKeyId"])
+
+    assert len(keys) == 2
 
 
 def test_thirty_minutes_are_enough(work: Workplace) -> None:

@@ -228,6 +228,40 @@ def test_a_store_in_memory_is_refused(work: Workplace, aws: Account) -> None:
         assert "a store in memory" in only_line(done)
 
 
+def test_a_store_in_memory_will_do_for_static_secrets(work: Workplace) -> None:
+    """Where nothing is leased there is nothing to outlive the command."""
+    work.environment["DYNSECRETS_STORE"] = "memory://"
+    work.write('project = "p"\nenvironment = "e"\nconfig = "c"\n\n[secrets]\nHOST = "db.internal"\n')
+
+    done = work.run("secrets", "download", "--no-file")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["HOST"] == "db.internal"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "--", "touch", "started"),
+        ("run", "--renew", "--", "touch", "started"),
+        ("secrets", "download", "x.env"),
+        ("credential-process", "AWS_USER"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_leased_is_one_line(arguments: tuple[str, ...], work: Workplace) -> None:
+    """Where nobody can be asked for a user, one line says why, whichever command it was, and nothing is begun."""
+    work.environment["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
+    work.write(TOML.replace('"aws-iam"', '"aws-iam"\nbotocore_config = { retries = { total_max_attempts = 1 } }'))
+
+    done = work.run(*arguments)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert only_line(done).startswith("CreateUser failed: ")
+    assert not work.folder.joinpath("started").exists()
+    assert not work.folder.joinpath("x.env").exists()
+
+
 def test_an_unset_variable_is_one_line(work: Workplace, aws: Account) -> None:
     """A static secret whose variable isn't set is named with it, before anything is leased."""
     del work.environment["PGPASSWORD"]

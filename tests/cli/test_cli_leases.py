@@ -138,6 +138,25 @@ def test_an_unknown_id_is_a_failure(
     assert "nonsense" in only_line(nonsense)
 
 
+def test_revoking_that_fails_is_one_line(work: Workplace, manager: LeaseManager, integration: Integration) -> None:
+    """A lease that can't be revoked is status 1, and one line names it and says why."""
+    lease = issue(manager, integration)
+    endpoint = work.environment["AWS_ENDPOINT_URL"]
+    work.environment["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
+    work.write(
+        TOML.replace('type = "aws-iam"', 'type = "aws-iam"\nbotocore_config = { retries = { total_max_attempts = 1 } }')
+    )
+
+    failed = work.run("revoke", lease.id)
+    work.environment["AWS_ENDPOINT_URL"] = endpoint
+    again = work.run("revoke", lease.id)
+
+    assert failed.returncode == 1
+    assert lease.id in only_line(failed)
+    assert "EndpointConnectionError" in only_line(failed)
+    assert (again.returncode, again.stderr) == (0, "")
+
+
 def test_an_integration_that_is_not_in_the_file_is_named(
     work: Workplace, manager: LeaseManager, integration: Integration
 ) -> None:

@@ -110,6 +110,21 @@ def test_warnings_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.endswith("MainThread everything\n")
 
 
+def test_what_was_said_is_not_said_again(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a failure that is logged as a step, and by whoever met it, the fuller line is enough; a repeat is news."""
+    logger = logging.getLogger("dynsecrets")
+
+    with logging_to_stderr(Progress(io.StringIO()), debug=False) as said:
+        for line in ("Lease 1: revoke_failed (no network)", "no network", "tired", "tired"):
+            logger.warning("%s", line)
+        known = [said("no network"), said("something else")]
+
+    assert capsys.readouterr().err == (
+        "dynsecrets: Lease 1: revoke_failed (no network)\ndynsecrets: tired\ndynsecrets: tired\n"
+    )
+    assert known == [True, False]
+
+
 def test_tables_obey_nobody() -> None:
     """Columns are as wide as they must be, and what a terminal would obey is a question mark."""
     assert table(("A", "LONG"), [("wide cell", "\x1b[31m"), ("x", "")]) == ["A          LONG", "wide cell  ?[31m", "x"]

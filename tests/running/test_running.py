@@ -354,7 +354,7 @@ def test_a_failed_revocation_is_an_error_with_the_status(renew: bool, keys: Worl
     """The child's status is not lost where a lease could not be revoked, and the next reap revokes it."""
     keys.integration.fail("revoke", *[RevocationError("strike")] * 3)
 
-    with pytest.raises(NotRevoked, match="1 leases could not be revoked") as caught:
+    with pytest.raises(NotRevoked, match=r"^1 lease could not be revoked") as caught:
         config_of(keys).run(["sh", "-c", "exit 5"], renew=renew)
     keys.integration._script["revoke"].clear()
     keys.manager.reap(integrations=[keys.integration])
