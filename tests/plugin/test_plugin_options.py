@@ -256,6 +256,7 @@ def test_the_end_of_an_outage_of_a_pool_is_told(project: Project, outage: bool) 
 
     result = project.run(
         f"""
+import time
 from conftest import CONFIG, aws
 
 def test_it(dynsecrets_lease):
@@ -263,6 +264,10 @@ def test_it(dynsecrets_lease):
         dynsecrets_lease(CONFIG).revoke()
 
 def test_last():
+    deadline = time.monotonic() + 30
+    while not aws.users:
+        assert time.monotonic() < deadline, "the pool makes no lease ready"
+        time.sleep(0.001)
     {fault}
 """,
         "--dynsecrets-prefetch=1",
