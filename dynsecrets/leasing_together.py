@@ -154,7 +154,7 @@ class _Batch:
     def _lead(self, configs: list[DynamicSecretConfig]) -> None:
         """Have them made at the same time; once it is given up, have what there is revoked."""
         for config in configs:
-            self._submit(_once(partial(self._make, config)))
+            self._submit(partial(self._make, config))
         while True:
             with self._lock:
                 unwanted = list(self._leases.values()) if self._given_up else []
@@ -166,7 +166,7 @@ class _Batch:
             if over:
                 break
             for lease in unwanted:
-                self._submit(_once(partial(self._take_back, lease)))
+                self._submit(partial(self._take_back, lease))
             self._news.get()
         self._end.put(None)
 
@@ -211,17 +211,6 @@ def _submitter(manager: LeaseManager) -> _Submit:
     """
     stage = manager.backstage
     return _at_once if stage.in_worker() else stage.submit
-
-
-def _once(action: Callable[[], None]) -> Callable[[], None]:
-    """Return an action that is run once at most: a pool that can't start threads keeps what it says it can't take."""
-    claim = threading.Lock()
-
-    def run() -> None:
-        if claim.acquire(blocking=False):
-            action()
-
-    return run
 
 
 def _at_once(action: Callable[[], Any]) -> Future[Any]:
