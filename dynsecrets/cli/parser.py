@@ -11,13 +11,11 @@ from dynsecrets.cli.failures import UsageError
 from dynsecrets.errors import InvalidTTL
 from dynsecrets.project_tables import did_you_mean
 from dynsecrets.quoting import quote
+from dynsecrets.rendering import FORMATS
 from dynsecrets.ttl import parse_ttl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-#: What ``secrets download`` writes.
-FORMATS: Final = ("json", "env", "env-no-quotes", "yaml", "docker", "dotnet-json")
 
 _DESCRIPTION: Final = "AWS credentials that exist for minutes: leased from IAM, handed over once, deleted when done."
 _EPILOG: Final = """\

@@ -15,7 +15,7 @@ import pytest
 
 from cli.cli_support import PASSWORD, TOML, Workplace, only_line, workplace
 from dynsecrets.cli import downloading
-from dynsecrets.cli.parser import FORMATS
+from dynsecrets.rendering import FORMATS
 from support.processes import wait_until
 
 if TYPE_CHECKING:

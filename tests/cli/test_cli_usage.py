@@ -15,7 +15,7 @@ import dynsecrets
 from cli.cli_support import only_line
 from dynsecrets.__main__ import main
 from dynsecrets.cli.failures import UsageError
-from dynsecrets.cli.parser import FORMATS, make_parser
+from dynsecrets.cli.parser import make_parser
 from dynsecrets.cli.words import COMMANDS, split
 from support.docs import ROOT
 from support.processes import clean_environment
@@ -134,13 +134,6 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
     status = main(["--version"])
 
     assert (status, capsys.readouterr().out) == (0, f"dynsecrets {dynsecrets.__version__}\n")
-
-
-def test_the_formats_are_those_of_the_library() -> None:
-    """What ``--format`` takes is what secrets can be rendered as."""
-    from dynsecrets.rendering import FORMATS as RENDERED
-
-    assert sorted(FORMATS) == sorted(RENDERED)
 
 
 def test_every_command_has_a_parser() -> None:
