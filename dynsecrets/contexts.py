@@ -7,13 +7,13 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from dynsecrets.closing import clean_up
 from dynsecrets.config import DynamicSecretConfig, check_wait
 from dynsecrets.decorating import decorate
 from dynsecrets.defaults import default_manager
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.forks import reset_after_fork
 from dynsecrets.in_thread import in_thread
-from dynsecrets.log import logger
 from dynsecrets.manager import LeaseManager
 from dynsecrets.quoting import quote
 from dynsecrets.unset import UNSET, Unset
@@ -142,13 +142,7 @@ class LeaseContext:
 
 def _revoke(leased: Lease, error: BaseException | None) -> None:
     """Revoke a lease at the end of its block, without masking the block's own error."""
-    try:
-        leased.revoke()
-    except Exception as failure:
-        if error is None:
-            raise
-        logger.error("%s", failure)
-        error.add_note(f"Lease {leased.id} could not be revoked when the block ended: {failure}")
+    clean_up(leased.revoke, error, f"Lease {leased.id} could not be revoked when the block ended: ")
 
 
 def _whereabouts() -> object:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from dynsecrets.backstage import Backstage
 from dynsecrets.books import Books, check_metadata, find
 from dynsecrets.clock import SYSTEM_CLOCK, Clock
+from dynsecrets.closing import clean_up
 from dynsecrets.config import DynamicSecretConfig, check_wait
 from dynsecrets.errors import DynsecretsError, InvalidConfig, LeaseNotFound, RevocationError
 from dynsecrets.integrations.base import Integration
@@ -249,13 +250,7 @@ class LeaseManager:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close the manager; an error of the block is not masked by one of closing."""
-        try:
-            self.close()
-        except Exception as failure:
-            if error is None:
-                raise
-            logger.error("%s", failure)
-            error.add_note(str(failure))
+        clean_up(self.close, error)
 
     def __repr__(self) -> str:
         """Show the store."""

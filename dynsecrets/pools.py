@@ -7,13 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
+from dynsecrets.closing import clean_up
 from dynsecrets.config import DynamicSecretConfig
 from dynsecrets.contexts import LeaseContext
 from dynsecrets.decorating import decorate
-from dynsecrets.errors import DynsecretsError, InvalidConfig
+from dynsecrets.errors import InvalidConfig
 from dynsecrets.in_thread import in_thread
 from dynsecrets.keeping_fresh import backstage_of, check_manager
-from dynsecrets.log import logger
 from dynsecrets.quoting import quote
 from dynsecrets.stock import Stock
 
@@ -88,13 +88,7 @@ class LeasePool:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close the pool; an error of the block is not masked by one of closing."""
-        try:
-            self.close()
-        except DynsecretsError as failure:
-            if error is None:
-                raise
-            logger.error("%s", failure)
-            error.add_note(str(failure))
+        clean_up(self.close, error)
 
     async def __aenter__(self) -> Self:
         """Return the pool."""

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from dynsecrets.closing import clean_up
 from dynsecrets.errors import DynsecretsError, InvalidConfig
 from dynsecrets.project_tables import (
     DYNAMIC_SECRET,
@@ -201,12 +202,7 @@ class Project:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close the project; an error of the block is not masked by one of closing."""
-        try:
-            self.close()
-        except DynsecretsError as failure:
-            if error is None:
-                raise
-            error.add_note(str(failure))
+        clean_up(self.close, error)
 
     def __repr__(self) -> str:
         """Show the file."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
+from dynsecrets.closing import clean_up
 from dynsecrets.errors import DynsecretsError, LeaseExpired
 from dynsecrets.forks import reset_after_fork
 from dynsecrets.holdings import Holdings
@@ -334,13 +335,7 @@ class LeaseRenewer:
 
     def _leave(self, error: BaseException | None, *, half_made: bool = True) -> None:
         """Close it; an error that is on its way is not masked by one of closing."""
-        try:
-            self._close(half_made=half_made)
-        except DynsecretsError as failure:
-            if error is None:
-                raise
-            logger.error("%s", failure)
-            error.add_note(str(failure))
+        clean_up(partial(self._close, half_made=half_made), error)
 
     def _close(self, *, half_made: bool = True) -> None:
         """Stop renewing, wait for an attempt under way, and revoke all that is left."""

@@ -8,9 +8,9 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn, Self
 
+from dynsecrets.closing import clean_up
 from dynsecrets.in_thread import in_thread
 from dynsecrets.leasing_together import revoke_all
-from dynsecrets.log import logger
 from dynsecrets.rendering import render
 
 if TYPE_CHECKING:
@@ -102,15 +102,8 @@ class Secrets(Mapping[str, str]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Revoke all leases; an error of the block is not masked by one of that. A forked child revokes nothing."""
-        if self._entered.pop() != os.getpid():
-            return
-        try:
-            self.revoke()
-        except Exception as failure:
-            if error is None:
-                raise
-            logger.error("%s", failure)
-            error.add_note(f"Leases could not be revoked when the block ended: {failure}")
+        if self._entered.pop() == os.getpid():
+            clean_up(self.revoke, error, "Leases could not be revoked when the block ended: ")
 
     async def __aenter__(self) -> Self:
         """Return the secrets."""

@@ -16,7 +16,7 @@ LAYERS: Final = (
     {
         *("clock", "errors", "events", "forks", "iam_grammar", "in_thread", "leases", "log", "masking", "naming"),
         *("owner", "policy", "quoting", "records", "renewal", "rendering", "states", "timestamps", "ttl", "unset"),
-        *("config", "fanout"),
+        *("closing", "config", "fanout"),
     },
     {"integrations", "stores"},
     {
