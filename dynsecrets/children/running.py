@@ -127,6 +127,8 @@ class _Run:
         self._config = config
         self._manager = config.manager
         self._leases: dict[str, Lease] = {}
+        #: How long an old key of a renewed secret lives on, in seconds.
+        self._overlap = 0 if order.aws is None else _overlap(order.aws.ttl(order.ttl))
         self._renewer: LeaseRenewer | None = None
         self._opening: Future[LeaseRenewer] | None = None
         self._endpoint: CredentialsEndpoint | None = None
@@ -159,8 +161,7 @@ class _Run:
         names = [secret.name for secret in self._config.dynamic_secrets if secret is not renewed]
         self._leases = self._config.lease_all(order.ttl, held=True, names=names)
         if renewed is not None:
-            overlap = _overlap(renewed.ttl(order.ttl))
-            self._renewer = renewing(renewed, order.ttl, manager=self._manager, overlap=overlap)
+            self._renewer = renewing(renewed, order.ttl, manager=self._manager, overlap=self._overlap)
             # Not in this thread, where an interrupt could come between the making of a lease and its being noted.
             stage = self._manager.backstage
             if stage.in_worker():
@@ -171,10 +172,8 @@ class _Run:
 
     def _serve(self) -> None:
         """Begin to serve the renewed key."""
-        order = self._order
-        if self._renewer is not None and order.aws is not None:
-            overlap = _overlap(order.aws.ttl(order.ttl))
-            self._endpoint = CredentialsEndpoint(partial(_answer, self._renewer, overlap))
+        if self._renewer is not None:
+            self._endpoint = CredentialsEndpoint(partial(_answer, self._renewer, self._overlap))
             self._endpoint.__enter__()
 
     def _child(self, signals: Signals) -> int:
