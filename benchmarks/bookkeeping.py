@@ -13,12 +13,12 @@ from benchmarks import subjects
 from benchmarks.report import Row
 from benchmarks.rounds import Spread
 from dynsecrets import LeaseRecord, SQLiteLeaseStore
-from dynsecrets.owner import current_owner
-from dynsecrets.timestamps import to_milliseconds
+from dynsecrets.engine.process_identity import current_owner
+from dynsecrets.model.timestamps import to_milliseconds
 
 if TYPE_CHECKING:
     from benchmarks.stub import Stub
-    from dynsecrets.integrations.aws_iam import AwsIamIntegration
+    from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
 
 NOTE: Final = (
     "Bookkeeping is the size of the file of a SQLite store that holds nothing but active leases, indexes included. "

@@ -13,7 +13,7 @@ from benchmarks.report import Row
 from benchmarks.rounds import Spread
 from dynsecrets import DynamoDBLeaseStore, LeaseManager, LeaseRecord
 from dynsecrets.clock import SystemClock
-from dynsecrets.stores.dynamodb_items import SETTINGS_ID, to_item
+from dynsecrets.stores.dynamodb.items import SETTINGS_ID, to_item
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.stub import Stub
-    from dynsecrets.contexts import LeaseContext
+    from dynsecrets.leasing.lease_context import LeaseContext
 
 _LATENCY: Final = 40
 _SIZE: Final = 30

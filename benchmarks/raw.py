@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.subjects import POLICY, REGION
-from dynsecrets.policy import PolicyDocument
+from dynsecrets.integrations.aws.policy_document import PolicyDocument
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ from benchmarks.report import Row
 from benchmarks.rounds import Spread
 from dynsecrets import LeaseManager, LeaseRecord, SQLiteLeaseStore
 from dynsecrets.clock import SystemClock
-from dynsecrets.stores.sqlite_rows import COLUMNS, to_row
+from dynsecrets.stores.record_codec import COLUMNS, to_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

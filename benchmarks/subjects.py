@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dynsecrets import DynamicSecretConfig, Grant, Integration, LeaseManager, MemoryLeaseStore, SQLiteLeaseStore, lease
-from dynsecrets.naming import random_suffix
+from dynsecrets.model.naming import random_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from dynsecrets import LeaseStore
-    from dynsecrets.integrations.aws_iam import AwsIamIntegration
+    from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
 
 REGION: Final = "us-east-1"
 POLICY: Final[dict[str, Any]] = {

@@ -9,15 +9,18 @@ for (PEP 562).
 
 from __future__ import annotations
 
+from dynsecrets._version import __version__
+
 # Type checkers know this name, and importing typing would cost more than all else here.
 TYPE_CHECKING = False
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
-    from dynsecrets.audit import JSONLinesAudit
-    from dynsecrets.config import DynamicSecretConfig
-    from dynsecrets.contexts import lease
+    from dynsecrets.delivery.secrets import Secrets
+    from dynsecrets.delivery.secrets_config import SecretsConfig
+    from dynsecrets.engine.audit_log import JSONLinesAudit
+    from dynsecrets.engine.manager import LeaseManager
+    from dynsecrets.engine.orphans import SweepReport
+    from dynsecrets.engine.reaper import ReapReport
     from dynsecrets.errors import (
         DynsecretsError,
         InvalidConfig,
@@ -33,24 +36,21 @@ if TYPE_CHECKING:
         StoreError,
         VersionConflict,
     )
-    from dynsecrets.events import LeaseEvent
-    from dynsecrets.integrations.base import Found, Grant, Identity, Integration
-    from dynsecrets.keeping_fresh import renewing
-    from dynsecrets.leases import Lease
-    from dynsecrets.manager import LeaseManager
-    from dynsecrets.pools import LeasePool
-    from dynsecrets.reaping import ReapReport
-    from dynsecrets.records import LeaseRecord
-    from dynsecrets.renewers import LeaseRenewer, RenewalStatus
-    from dynsecrets.secret_values import Secrets
-    from dynsecrets.secrets_configs import SecretsConfig
-    from dynsecrets.states import LeaseState
+    from dynsecrets.leasing.lease_context import lease
+    from dynsecrets.leasing.pool import LeasePool
+    from dynsecrets.leasing.renewer import LeaseRenewer, RenewalStatus
+    from dynsecrets.leasing.renewing import renewing
+    from dynsecrets.model.config import DynamicSecretConfig
+    from dynsecrets.model.events import LeaseEvent
+    from dynsecrets.model.integration import Found, Grant, Identity, Integration
+    from dynsecrets.model.lease import Lease
+    from dynsecrets.model.lifecycle import LeaseState
+    from dynsecrets.model.record import LeaseRecord
     from dynsecrets.stores import open_store
     from dynsecrets.stores.base import LeaseStore
-    from dynsecrets.stores.dynamodb import DynamoDBLeaseStore
+    from dynsecrets.stores.dynamodb.store import DynamoDBLeaseStore
     from dynsecrets.stores.memory import MemoryLeaseStore
-    from dynsecrets.stores.sqlite import SQLiteLeaseStore
-    from dynsecrets.sweeping import SweepReport
+    from dynsecrets.stores.sqlite.store import SQLiteLeaseStore
 
 __all__ = [
     "DynamicSecretConfig",
@@ -96,44 +96,44 @@ __all__ = [
 
 # Where each public name lives. No module is called like a public function, or importing it would shadow the function.
 _HOMES = {
-    "DynamicSecretConfig": "config",
-    "DynamoDBLeaseStore": "stores.dynamodb",
+    "DynamicSecretConfig": "model.config",
+    "DynamoDBLeaseStore": "stores.dynamodb.store",
     "DynsecretsError": "errors",
-    "Found": "integrations.base",
-    "Grant": "integrations.base",
-    "Identity": "integrations.base",
-    "Integration": "integrations.base",
+    "Found": "model.integration",
+    "Grant": "model.integration",
+    "Identity": "model.integration",
+    "Integration": "model.integration",
     "InvalidConfig": "errors",
     "InvalidTTL": "errors",
-    "JSONLinesAudit": "audit",
-    "Lease": "leases",
-    "LeaseEvent": "events",
+    "JSONLinesAudit": "engine.audit_log",
+    "Lease": "model.lease",
+    "LeaseEvent": "model.events",
     "LeaseExpired": "errors",
-    "LeaseManager": "manager",
+    "LeaseManager": "engine.manager",
     "LeaseNotFound": "errors",
-    "LeasePool": "pools",
-    "LeaseRecord": "records",
-    "LeaseRenewer": "renewers",
-    "LeaseState": "states",
+    "LeasePool": "leasing.pool",
+    "LeaseRecord": "model.record",
+    "LeaseRenewer": "leasing.renewer",
+    "LeaseState": "model.lifecycle",
     "LeaseStore": "stores.base",
     "MemoryLeaseStore": "stores.memory",
     "NotUsableInTime": "errors",
     "PermissionDenied": "errors",
     "ProvisionError": "errors",
     "QuotaExceeded": "errors",
-    "ReapReport": "reaping",
-    "RenewalStatus": "renewers",
+    "ReapReport": "engine.reaper",
+    "RenewalStatus": "leasing.renewer",
     "RevocationError": "errors",
-    "SQLiteLeaseStore": "stores.sqlite",
+    "SQLiteLeaseStore": "stores.sqlite.store",
     "SecretNotAvailable": "errors",
-    "Secrets": "secret_values",
-    "SecretsConfig": "secrets_configs",
+    "Secrets": "delivery.secrets",
+    "SecretsConfig": "delivery.secrets_config",
     "StoreError": "errors",
-    "SweepReport": "sweeping",
+    "SweepReport": "engine.orphans",
     "VersionConflict": "errors",
-    "lease": "contexts",
+    "lease": "leasing.lease_context",
     "open_store": "stores",
-    "renewing": "keeping_fresh",
+    "renewing": "leasing.renewing",
 }
 
 

@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 is done, 1 failed, 2 wrong usage; ``run`` returns its command's own. Errors are one line on stderr.
     """
-    from dynsecrets.cli.program import run_program
+    from dynsecrets.cli.main import run_program
 
     return run_program(sys.argv[1:] if argv is None else argv)
 

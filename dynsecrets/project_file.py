@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from dynsecrets.closing import clean_up
-from dynsecrets.errors import DynsecretsError, InvalidConfig
-from dynsecrets.project_tables import (
+from dynsecrets._internal.cleanup import clean_up
+from dynsecrets._internal.messages import quote
+from dynsecrets.delivery.project_schema import (
     DYNAMIC_SECRET,
     INTEGRATION,
     PROJECT,
@@ -28,17 +28,17 @@ from dynsecrets.project_tables import (
     kind,
     require,
 )
-from dynsecrets.quoting import quote
+from dynsecrets.errors import DynsecretsError, InvalidConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
-    from dynsecrets.config import DynamicSecretConfig
-    from dynsecrets.events import LeaseEvent
-    from dynsecrets.integrations.base import Integration
-    from dynsecrets.manager import LeaseManager
-    from dynsecrets.secrets_configs import SecretsConfig
+    from dynsecrets.delivery.secrets_config import SecretsConfig
+    from dynsecrets.engine.manager import LeaseManager
+    from dynsecrets.model.config import DynamicSecretConfig
+    from dynsecrets.model.events import LeaseEvent
+    from dynsecrets.model.integration import Integration
     from dynsecrets.stores.base import LeaseStore
 
 NAME: Final = "dynsecrets.toml"
@@ -159,14 +159,14 @@ class Project:
     @cached_property
     def manager(self) -> LeaseManager:
         """The manager of the project's leases; it knows the integrations."""
-        from dynsecrets.manager import LeaseManager
+        from dynsecrets.engine.manager import LeaseManager
 
         return LeaseManager(self.store, integrations=self.integrations.values(), on_event=self._on_event)
 
     @cached_property
     def secrets_config(self) -> SecretsConfig:
         """The secrets config; environment variables of static secrets are read here."""
-        from dynsecrets.secrets_configs import SecretsConfig
+        from dynsecrets.delivery.secrets_config import SecretsConfig
 
         values = {key: self._static(key, given) for key, given in self._tables["secrets"].items()}
         dynamic = list(self.dynamic_secrets.values())
@@ -209,7 +209,7 @@ class Project:
         return f"<Project {self.name}/{self.environment}/{self.config} of {self.path}>"
 
     def _integration(self, name: str, table: dict[str, Any]) -> Integration:
-        from dynsecrets.integrations.base import Integration
+        from dynsecrets.model.integration import Integration
 
         where = f"{self.path}: {dotted('integrations', name)}"
         del table["type"]
@@ -222,7 +222,7 @@ class Project:
             raise InvalidConfig(f"{where}: {exc}") from exc
 
     def _dynamic_secret(self, name: str, table: dict[str, Any]) -> DynamicSecretConfig:
-        from dynsecrets.config import DynamicSecretConfig
+        from dynsecrets.model.config import DynamicSecretConfig
 
         where = f"{self.path}: {dotted('dynamic_secrets', name)}"
         integration = self.integrations[table.pop("integration")]

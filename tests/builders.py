@@ -7,9 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from dynsecrets.records import LeaseRecord
-from dynsecrets.states import LeaseState
-from dynsecrets.testing.store_records import (
+from dynsecrets.model.lifecycle import LeaseState
+from dynsecrets.model.record import LeaseRecord
+from dynsecrets.testing.store_contract.records import (
     MINUTE,
     NOW,
     OTHER_PROCESS,

@@ -10,9 +10,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from dynsecrets.clock import SYSTEM_CLOCK
-from dynsecrets.events import LeaseEvent
-from dynsecrets.integrations.base import Grant, Integration
-from dynsecrets.leases import Lease
+from dynsecrets.model.events import LeaseEvent
+from dynsecrets.model.integration import Grant, Integration
+from dynsecrets.model.lease import Lease
 from dynsecrets.testing.fake_clock import PATIENCE_S, START
 from dynsecrets.testing.fake_clock import FakeClock as KitClock
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dynsecrets.clock import Clock
-    from dynsecrets.config import DynamicSecretConfig
+    from dynsecrets.model.config import DynamicSecretConfig
 
 
 class FakeClock(KitClock):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import pytest
 
 from dynsecrets import DynamicSecretConfig, LeaseManager, MemoryLeaseStore
-from dynsecrets.integrations.base import Found, Grant, Integration
+from dynsecrets.model.integration import Found, Grant, Integration
 from dynsecrets.testing import FakeClock as KitClock
 from fakes import PATIENCE_S, FakeClock, FakeIntegration
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dynsecrets import InvalidConfig, JSONLinesAudit
-from dynsecrets.quoting import quote
+from dynsecrets._internal.messages import quote
 from fakes import make_event
 from forking import in_child, needs_fork
 

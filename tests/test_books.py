@@ -10,8 +10,8 @@ import pytest
 
 from builders import make_record
 from dynsecrets import InvalidConfig, LeaseNotFound, MemoryLeaseStore, StoreError, VersionConflict
-from dynsecrets.books import Books, Entry, check_metadata, find
-from dynsecrets.owner import current_owner
+from dynsecrets.engine.process_identity import current_owner
+from dynsecrets.engine.state import Books, Entry, check_metadata, find
 from fakes import START, FakeClock, FakeIntegration, make_lease
 from forking import in_child, needs_fork
 from manager_support import Recorder, ThirdPartyStore

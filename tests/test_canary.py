@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import dynsecrets
-from dynsecrets.integrations.base import Grant
+from dynsecrets.model.integration import Grant
 from support import canary
 
 CONFTEST = """
@@ -21,8 +21,8 @@ def pytest_configure(config):
 TESTS = """
 import logging, os, sys, urllib.parse
 import pytest
-from dynsecrets.integrations.base import Grant
-from dynsecrets.masking import Secret
+from dynsecrets.model.integration import Grant
+from dynsecrets.model.masking import Secret
 
 TEXT = os.environ["THE_SECRET"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from builders import make_record
 from dynsecrets import LeaseManager, ReapReport
-from dynsecrets.integrations.base import Grant
+from dynsecrets.model.integration import Grant
 from fakes import FakeClock
 from manager_support import Gate, SkewedIntegration, World, started, world_fixture  # noqa: F401 - a fixture.
 

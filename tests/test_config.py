@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from aws_documents import DOCUMENTS
 from dynsecrets import DynamicSecretConfig, Integration, InvalidConfig, InvalidTTL
-from dynsecrets.config import check_wait
-from dynsecrets.policy import SIZE_LIMIT, PolicyDocument, render, size
-from dynsecrets.quoting import quote
+from dynsecrets._internal.messages import quote
+from dynsecrets.integrations.aws.policy_document import SIZE_LIMIT, PolicyDocument, render, size
+from dynsecrets.model.config import check_wait
 from fakes import FakeIntegration
 from strategies import damaged_policies, garbage, policies, ttl_texts, wild_text
 

@@ -26,7 +26,7 @@ from manager_support import Gate, ThirdPartyStore, World, started, together, wor
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dynsecrets.contexts import LeaseContext
+    from dynsecrets.leasing.lease_context import LeaseContext
 
 _ERRORS = [ValueError("mine"), KeyboardInterrupt("mine"), SystemExit(3), GeneratorExit("mine"), RevocationError("mine")]
 
@@ -332,7 +332,7 @@ def test_the_default_manager_is_used(monkeypatch: pytest.MonkeyPatch, world: Wor
         asked.append(1)
         return world.manager
 
-    monkeypatch.setattr("dynsecrets.contexts.default_manager", default)
+    monkeypatch.setattr("dynsecrets.leasing.lease_context.default_manager", default)
     context = lease(world.config())
     before = list(asked)
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dynsecrets import Lease, ProvisionError, RevocationError, lease
-from dynsecrets.in_thread import in_thread
+from dynsecrets._internal.async_bridge import in_thread
 from fakes import PATIENCE_S
 from manager_support import Gate, World, world_fixture  # noqa: F401 - a fixture.
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from dynsecrets.contexts import LeaseContext
+    from dynsecrets.leasing.lease_context import LeaseContext
 
 
 @pytest.fixture(name="block")

@@ -17,7 +17,7 @@ from manager_support import World, together, world_fixture  # noqa: F401 - a fix
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from dynsecrets.contexts import LeaseContext
+    from dynsecrets.leasing.lease_context import LeaseContext
 
 
 @pytest.fixture(name="leased")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dynsecrets import DynamicSecretConfig, InvalidConfig, LeaseManager, MemoryLeaseStore, SQLiteLeaseStore, lease
-from dynsecrets.defaults import _default, default_manager
+from dynsecrets.engine.default_manager import _default, default_manager
 from fakes import FakeIntegration
 from forking import in_child, needs_fork
 from manager_support import together

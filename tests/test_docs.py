@@ -13,8 +13,8 @@ import pytest
 
 import dynsecrets
 import dynsecrets.testing
-from dynsecrets.events import EVENT_TYPES
-from dynsecrets.ttl import parse_ttl
+from dynsecrets.model.events import EVENT_TYPES
+from dynsecrets.model.ttl import parse_ttl
 from support.block_checks import TYPED, is_typed, mistakes, systemd_mistakes
 from support.docs import (
     OUTPUT,

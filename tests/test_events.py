@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from dynsecrets import LeaseEvent
-from dynsecrets.events import EVENT_TYPES
+from dynsecrets.model.events import EVENT_TYPES
 from fakes import make_event
 
 TIME = datetime(2022, 2, 15, 18, 4, 54, 782_123, tzinfo=timezone(timedelta(hours=1)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dynsecrets.fanout import Fanout, Outcome
+from dynsecrets._internal.concurrency import Fanout, Outcome
 from fakes import PATIENCE_S
 from forking import in_child, needs_fork
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Fans out when no thread can be started any more: with a pool that was used before, and with a new one.
 AT_EXIT = """
 import atexit
-from dynsecrets.fanout import Fanout
+from dynsecrets._internal.concurrency import Fanout
 
 def at_exit():
     for fanout in (used, fresh):

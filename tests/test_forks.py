@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 
-from dynsecrets.forks import reset_after_fork
+from dynsecrets._internal.fork_safety import reset_after_fork
 from forking import in_child, needs_fork
 
 pytestmark = needs_fork

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynsecrets._internal.messages import quote
 from dynsecrets.errors import InvalidConfig
-from dynsecrets.iam_grammar import (
+from dynsecrets.integrations.aws.iam_limits import (
     MAX_PATH,
     check_groups,
     check_path,
@@ -19,7 +20,6 @@ from dynsecrets.iam_grammar import (
     check_prefix,
     check_tags,
 )
-from dynsecrets.quoting import quote
 from strategies import garbage, wild_text
 
 if TYPE_CHECKING:

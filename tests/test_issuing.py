@@ -19,7 +19,7 @@ from dynsecrets import (
     StoreError,
     VersionConflict,
 )
-from dynsecrets.integrations.base import Grant
+from dynsecrets.model.integration import Grant
 from manager_support import Gate, ThirdPartyStore, World, started, world_fixture  # noqa: F401 - a fixture.
 
 if TYPE_CHECKING:

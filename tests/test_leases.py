@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynsecrets import Lease, RevocationError
-from dynsecrets.leases import YOUNG_FOR
-from dynsecrets.masking import MASK, MaskedStr
-from dynsecrets.timestamps import to_milliseconds
+from dynsecrets.model.lease import YOUNG_FOR
+from dynsecrets.model.masking import MASK, MaskedStr
+from dynsecrets.model.timestamps import to_milliseconds
 from fakes import START, FakeClock, FakeIntegration, aws_values, make_lease
 from showing import WAYS, show
 

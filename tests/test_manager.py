@@ -32,7 +32,7 @@ from dynsecrets import (
     SQLiteLeaseStore,
     StoreError,
 )
-from dynsecrets.quoting import quote
+from dynsecrets._internal.messages import quote
 from fakes import PATIENCE_S, FakeIntegration
 from manager_support import Gate, ThirdPartyStore, World, started, together, world_fixture  # noqa: F401 - a fixture.
 

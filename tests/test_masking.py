@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dynsecrets.integrations.base import Grant
-from dynsecrets.masking import MASK, MaskedStr, Secret
+from dynsecrets.model.integration import Grant
+from dynsecrets.model.masking import MASK, MaskedStr, Secret
 from fakes import aws_values
 from showing import INSIDE, WAYS, show
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynsecrets._internal.messages import quote
 from dynsecrets.errors import InvalidConfig
-from dynsecrets.naming import RANDOM_LENGTH, check_integration_name, check_secret_name, random_suffix
-from dynsecrets.quoting import quote
+from dynsecrets.model.naming import RANDOM_LENGTH, check_integration_name, check_secret_name, random_suffix
 from strategies import garbage, wild_text
 
 SECRET_NAMES = ["A", "AWS_USER", "A1", "A_", "X" * 128]

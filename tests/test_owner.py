@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsecrets import owner
-from dynsecrets.owner import Liveness, Owner, actor, current_owner, liveness
+from dynsecrets.engine import process_identity
+from dynsecrets.engine.process_identity import Liveness, Owner, actor, current_owner, liveness
 from forking import in_child, needs_fork
 from strategies import wild_text
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows doesn't tell what owners are known by")
 
 #: Says who it is, then waits to be killed.
-PROGRAM = "import sys; from dynsecrets.owner import current_owner; print(current_owner(), flush=True); sys.stdin.read()"
+PROGRAM = "import sys; from dynsecrets.engine.process_identity import current_owner; print(current_owner(), flush=True); sys.stdin.read()"
 
 
 def other(**changes: Any) -> str:
@@ -97,10 +97,10 @@ class TestNames:
     def test_hosts_with_the_separator_in_their_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A host's name can't be taken for several parts."""
         monkeypatch.setattr("socket.gethostname", lambda: "a|b")
-        owner._place.cache_clear()
+        process_identity._place.cache_clear()
 
         named = current_owner()
-        owner._place.cache_clear()
+        process_identity._place.cache_clear()
 
         assert Owner.parse(str(named)) == named
 
@@ -115,10 +115,10 @@ class TestNames:
             raise KeyError("getpwuid(): uid not found")
 
         monkeypatch.setattr(getpass, "getuser", fail)
-        owner._user.cache_clear()
+        process_identity._user.cache_clear()
 
         name = actor()
-        owner._user.cache_clear()
+        process_identity._user.cache_clear()
 
         assert name.startswith(f"{os.getuid()}@")
 
@@ -131,7 +131,7 @@ class TestLiveness:
         parent = os.getppid()
 
         assert liveness(other()) is Liveness.ALIVE
-        assert liveness(other(pid=parent, started=owner._start_time(parent))) is Liveness.ALIVE
+        assert liveness(other(pid=parent, started=process_identity._start_time(parent))) is Liveness.ALIVE
 
     def test_a_killed_process_is_gone(self, process: subprocess.Popen[str]) -> None:
         """After ``kill -9`` a process is gone at once, also while its parent has not asked for its status."""
@@ -171,8 +171,8 @@ class TestLiveness:
     ) -> None:
         """A pid without a start time is gone if it is free, and unknown if somebody has it."""
         named = other()
-        monkeypatch.setattr(owner, "_start_time", lambda pid: None)
-        monkeypatch.setattr(owner, "_exists", lambda pid: exists)
+        monkeypatch.setattr(process_identity, "_start_time", lambda pid: None)
+        monkeypatch.setattr(process_identity, "_exists", lambda pid: exists)
 
         assert liveness(named, current_owner()) is expected
 
@@ -184,7 +184,7 @@ class TestLiveness:
 
         monkeypatch.setattr(os, "kill", refuse)
 
-        assert owner._exists(1)
+        assert process_identity._exists(1)
 
     @pytest.mark.parametrize("pid", [2**31, 2**53, 10**18 - 1])
     def test_pids_that_no_system_has(self, pid: int) -> None:
@@ -211,34 +211,36 @@ class TestSystems:
         """On Linux the start time is the 22nd field, whatever the command's name looks like."""
         fields = ["S", *map(str, range(4, 53))]
         monkeypatch.setattr(sys, "platform", "linux")
-        monkeypatch.setattr(owner, "_read", lambda path: f"41 ({command}) {' '.join(fields)}")
+        monkeypatch.setattr(process_identity, "_read", lambda path: f"41 ({command}) {' '.join(fields)}")
 
-        assert owner._start_time(41) == "22"
+        assert process_identity._start_time(41) == "22"
 
     @pytest.mark.parametrize("state", ["Z", "X"])
     def test_linux_zombies(self, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """A process that has ended and still has its pid equals none that runs."""
         monkeypatch.setattr(sys, "platform", "linux")
-        monkeypatch.setattr(owner, "_read", lambda path: f"41 (python) {state} {' '.join(map(str, range(4, 53)))}")
+        monkeypatch.setattr(
+            process_identity, "_read", lambda path: f"41 (python) {state} {' '.join(map(str, range(4, 53)))}"
+        )
 
-        assert owner._start_time(41) not in ("22", None)
+        assert process_identity._start_time(41) not in ("22", None)
 
     def test_macos(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """On macOS the kernel's boot session, one pid namespace and the start time of ``ps`` do the same."""
         answers = {"/usr/sbin/sysctl": "BOOT-1", "/bin/ps": "Tue Feb 15 17:04:54 2022"}
         monkeypatch.setattr(sys, "platform", "darwin")
-        monkeypatch.setattr(owner, "_output", lambda argv: answers[argv[0]])
+        monkeypatch.setattr(process_identity, "_output", lambda argv: answers[argv[0]])
 
-        assert (owner._boot(), owner._namespace()) == ("BOOT-1", "host")
-        assert owner._start_time(41) == "Tue Feb 15 17:04:54 2022"
+        assert (process_identity._boot(), process_identity._namespace()) == ("BOOT-1", "host")
+        assert process_identity._start_time(41) == "Tue Feb 15 17:04:54 2022"
         answers["/bin/ps"] = ""
-        assert owner._start_time(41) is None
+        assert process_identity._start_time(41) is None
 
     def test_commands_that_fail_say_nothing(self) -> None:
         """A system command that isn't there, or fails, is no answer."""
-        assert owner._output(["/nonexistent"]) == ""
-        assert owner._output([sys.executable, "-c", "print('x'); raise SystemExit(1)"]) == ""
-        assert owner._output([sys.executable, "-c", "print(' x ')"]) == "x"
+        assert process_identity._output(["/nonexistent"]) == ""
+        assert process_identity._output([sys.executable, "-c", "print('x'); raise SystemExit(1)"]) == ""
+        assert process_identity._output([sys.executable, "-c", "print(' x ')"]) == "x"
 
     def test_files_that_cannot_be_read_say_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where ``/proc`` is missing there is no namespace and no start time."""
@@ -249,14 +251,14 @@ class TestSystems:
         with monkeypatch.context() as patch:
             patch.setattr(sys, "platform", "linux")
             patch.setattr(os, "stat", fail)
-            namespace = owner._namespace()
+            namespace = process_identity._namespace()
 
         assert namespace == ""
-        assert owner._read("/nonexistent/file") == ""
+        assert process_identity._read("/nonexistent/file") == ""
 
     def test_windows_processes_are_not_signalled(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where asking for a pid would end the process, nobody asks."""
         monkeypatch.setattr(sys, "platform", "win32")
         monkeypatch.setattr(os, "kill", lambda pid, number: pytest.fail("a process was signalled"))
 
-        assert owner._exists(os.getpid())
+        assert process_identity._exists(os.getpid())

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aws_documents import DOCUMENTS
+from dynsecrets._internal.messages import quote
 from dynsecrets.errors import InvalidConfig
-from dynsecrets.policy import SIZE_LIMIT, PolicyDocument, check_size, render, size
-from dynsecrets.quoting import quote
+from dynsecrets.integrations.aws.policy_document import SIZE_LIMIT, PolicyDocument, check_size, render, size
 from strategies import HUGE, damaged_policies, garbage, moments, policies, wild_text
 
 MOMENT = datetime(2022, 2, 15, 17, 4, 54, 782_000, tzinfo=UTC)

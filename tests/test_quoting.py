@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 
-from dynsecrets.quoting import quote
+from dynsecrets._internal.messages import quote
 from strategies import HUGE, garbage
 
 

@@ -21,9 +21,9 @@ from dynsecrets import (
     StoreError,
     lease,
 )
-from dynsecrets.owner import Owner, current_owner
-from dynsecrets.revoking import Verdict
-from dynsecrets.states import LeaseState
+from dynsecrets.engine.process_identity import Owner, current_owner
+from dynsecrets.engine.revoker import Verdict
+from dynsecrets.model.lifecycle import LeaseState
 from dynsecrets.stores.unreadable import note_unreadable
 from fakes import FakeIntegration
 from manager_support import (

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from builders import make_record
 from dynsecrets import LeaseRecord, SecretNotAvailable, StoreError
-from dynsecrets.records import remaining
-from dynsecrets.states import STUCK_AFTER, LeaseState
+from dynsecrets.model.lifecycle import STUCK_AFTER, LeaseState
+from dynsecrets.model.record import remaining
 
 if TYPE_CHECKING:
     from collections.abc import Callable

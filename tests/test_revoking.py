@@ -17,8 +17,8 @@ from dynsecrets import (
     RevocationError,
     StoreError,
 )
-from dynsecrets.owner import current_owner
-from dynsecrets.states import CLAIM_LENGTH, STUCK_AFTER
+from dynsecrets.engine.process_identity import current_owner
+from dynsecrets.model.lifecycle import CLAIM_LENGTH, STUCK_AFTER
 from manager_support import Gate, ThirdPartyStore, UnhurriedClock, World, started, together, world_fixture  # noqa: F401 - a fixture.
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynsecrets.clock import SYSTEM_CLOCK
-from dynsecrets.scheduler import _FEW, Scheduler
+from dynsecrets.engine.scheduler import _FEW, Scheduler
 from fakes import PATIENCE_S, FakeClock
 from forking import in_child, needs_fork
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 AT_EXIT = """
 import atexit
 from dynsecrets.clock import SYSTEM_CLOCK
-from dynsecrets.scheduler import Scheduler
+from dynsecrets.engine.scheduler import Scheduler
 
 def at_exit():
     for scheduler in (used, fresh):

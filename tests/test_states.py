@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsecrets.records import LeaseRecord
-from dynsecrets.states import LIVE, REQUIRED, TRANSITIONS, LeaseState, backoff, may_become
+from dynsecrets.model.lifecycle import LIVE, REQUIRED, TRANSITIONS, LeaseState, backoff, may_become
+from dynsecrets.model.record import LeaseRecord
 
 ORDER = [LeaseState.PENDING, LeaseState.ACTIVE, LeaseState.REVOKING, LeaseState.REVOKED]
 ALLOWED = {

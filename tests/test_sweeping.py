@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dynsecrets import InvalidConfig, PermissionDenied, StoreError, SweepReport
-from dynsecrets.quoting import quote
+from dynsecrets._internal.messages import quote
 from dynsecrets.stores.unreadable import note_unreadable
 from manager_support import Gate, ListingIntegration, ThirdPartyStore, World, started, world_fixture  # noqa: F401 - a fixture.
 

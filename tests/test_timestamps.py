@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import given
 
-from dynsecrets.timestamps import ceil_to_second, floor_to_millisecond, to_milliseconds, to_seconds
+from dynsecrets.model.timestamps import ceil_to_second, floor_to_millisecond, to_milliseconds, to_seconds
 from strategies import moments
 
 MOMENT = datetime(2022, 2, 15, 19, 4, 54, 782_999, tzinfo=timezone(timedelta(hours=2)))

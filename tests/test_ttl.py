@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynsecrets._internal.messages import quote
 from dynsecrets.errors import InvalidTTL
-from dynsecrets.quoting import quote
-from dynsecrets.ttl import CEILING, format_ttl, parse_ttl
+from dynsecrets.model.ttl import CEILING, format_ttl, parse_ttl
 from strategies import HUGE, garbage, ttl_texts, wild_text
 
 ACCEPTED = {

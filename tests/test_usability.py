@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dynsecrets import DynsecretsError, NotUsableInTime, ProvisionError
-from dynsecrets.usability import IN_A_ROW, wait_until_usable
+from dynsecrets.engine.readiness import IN_A_ROW, wait_until_usable
 from fakes import FakeClock, make_lease
 
 if TYPE_CHECKING:

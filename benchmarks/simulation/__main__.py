@@ -6,7 +6,7 @@ import argparse
 
 from benchmarks.simulation.accounts import Fleet
 from benchmarks.simulation.page import DOCUMENT, sections, write
-from dynsecrets.ttl import parse_ttl
+from dynsecrets.model.ttl import parse_ttl
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from dynsecrets.naming import random_suffix
-from dynsecrets.records import LeaseRecord
-from dynsecrets.stores.dynamodb_items import INDEXES, to_item
+from dynsecrets.model.naming import random_suffix
+from dynsecrets.model.record import LeaseRecord
+from dynsecrets.stores.dynamodb.items import INDEXES, to_item
 
 if TYPE_CHECKING:
     import random

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 from typing_extensions import override
 
-from dynsecrets.cli.failures import Terminated, line_of, one_line
+from dynsecrets.cli.errors import Terminated, line_of, one_line
 
 if TYPE_CHECKING:
     import argparse

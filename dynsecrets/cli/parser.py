@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from typing_extensions import override
 
-from dynsecrets.cli.failures import UsageError
+from dynsecrets._internal.messages import quote
+from dynsecrets.cli.errors import UsageError
+from dynsecrets.delivery.formats import FORMATS
+from dynsecrets.delivery.project_schema import did_you_mean
 from dynsecrets.errors import InvalidTTL
-from dynsecrets.project_tables import did_you_mean
-from dynsecrets.quoting import quote
-from dynsecrets.rendering import FORMATS
-from dynsecrets.ttl import parse_ttl
+from dynsecrets.model.ttl import parse_ttl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

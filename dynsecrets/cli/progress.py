@@ -7,13 +7,13 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final, Self, TextIO
 
-from dynsecrets.cli.failures import one_line
+from dynsecrets.cli.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-    from dynsecrets.events import LeaseEvent
+    from dynsecrets.model.events import LeaseEvent
 
 _PATIENCE_S: Final = 1.0
 _ERASE: Final = "\r\x1b[K"

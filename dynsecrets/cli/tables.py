@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dynsecrets.cli.failures import one_line
+from dynsecrets.cli.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from dynsecrets.cli.failures import UsageError
-from dynsecrets.project_tables import did_you_mean
-from dynsecrets.quoting import quote
+from dynsecrets._internal.messages import quote
+from dynsecrets.cli.errors import UsageError
+from dynsecrets.delivery.project_schema import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from dynsecrets import DynamicSecretConfig, Lease, LeaseManager
-    from dynsecrets.pytest_plugin.leasing import Leasing
-    from dynsecrets.pytest_plugin.ledger import Totals
+    from dynsecrets.pytest_plugin.report import Totals
+    from dynsecrets.pytest_plugin.session import Leasing
     from dynsecrets.stores.base import LeaseStore
     from dynsecrets.testing import LeaseFactory
 
@@ -66,8 +66,8 @@ class _State:
     def lease(self) -> Leasing:
         """Return what leases are made with, from the first one on."""
         if self.leasing is None:
-            from dynsecrets.pytest_plugin.leasing import Leasing
             from dynsecrets.pytest_plugin.options import read_options
+            from dynsecrets.pytest_plugin.session import Leasing
 
             self.leasing = Leasing(read_options(self.config), self.open_store, worker=self.worker)
         return self.leasing
@@ -131,7 +131,7 @@ def dynsecrets_lease(request: pytest.FixtureRequest) -> Iterator[LeaseFactory]:
     All are revoked when the test ends, whatever it did. Also takes ``wait`` and ``metadata``, as ``dynsecrets.lease``
     does. For annotations it is a ``dynsecrets.testing.LeaseFactory``.
     """
-    from dynsecrets.pytest_plugin.leasing import Factory
+    from dynsecrets.pytest_plugin.session import Factory
 
     leasing = request.config.stash[_STATE].lease()
     factory = Factory(leasing, request, request.node.stash.setdefault(_SECRETS, []))
@@ -150,9 +150,9 @@ def dynsecrets_user(dynsecrets_config: DynamicSecretConfig, dynsecrets_lease: Le
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
     """Explain a failed comparison with a secret without showing it."""
-    if "dynsecrets.masking" not in sys.modules:
+    if "dynsecrets.model.masking" not in sys.modules:
         return None
-    from dynsecrets.pytest_plugin.masking import compared_secret
+    from dynsecrets.pytest_plugin.redaction import compared_secret
 
     return compared_secret(op, left, right)
 
@@ -167,7 +167,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     report = outcome.get_result()
     secrets = item.stash.get(_SECRETS, None)
     if secrets:
-        from dynsecrets.pytest_plugin.masking import mask
+        from dynsecrets.pytest_plugin.redaction import mask
 
         mask(report, secrets)
     if state.worker:
@@ -187,7 +187,7 @@ def pytest_testnodedown(node: Any) -> None:
     sent = getattr(node, "workeroutput", {}).get(_OUTPUT)
     if sent is None:
         return
-    from dynsecrets.pytest_plugin.ledger import Totals
+    from dynsecrets.pytest_plugin.report import Totals
 
     state = node.config.stash[_STATE]
     state.silent.discard(sent.pop("pid"))
@@ -230,8 +230,8 @@ def _explain() -> NoReturn:
 
 def _look_for_crashed(state: _State) -> None:
     """Count what was left by workers that ended without telling, where they can have left anything."""
-    from dynsecrets.pytest_plugin.crashes import account
-    from dynsecrets.pytest_plugin.ledger import Totals
+    from dynsecrets.pytest_plugin.crashed_workers import account
+    from dynsecrets.pytest_plugin.report import Totals
 
     store = state.open_store()
     reaped = state.totals.reaped if state.totals is not None else []

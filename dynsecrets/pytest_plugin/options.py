@@ -51,7 +51,7 @@ def make_store(config: pytest.Config, options: Options) -> LeaseStore:
     folder = None if os.environ.get(VARIABLE) else _cache_folder(config)
     if folder is None:
         return open_store()
-    from dynsecrets.stores.sqlite import SQLiteLeaseStore
+    from dynsecrets.stores.sqlite.store import SQLiteLeaseStore
 
     return SQLiteLeaseStore(folder / "leases.db")
 
@@ -105,7 +105,7 @@ def _read_ttl(config: pytest.Config) -> timedelta | None:
     if text is None:
         return None
     from dynsecrets.errors import InvalidTTL
-    from dynsecrets.ttl import parse_ttl
+    from dynsecrets.model.ttl import parse_ttl
 
     try:
         return parse_ttl(text, what=what)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from dynsecrets._internal.messages import quote
 from dynsecrets.errors import InvalidConfig
-from dynsecrets.quoting import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,7 +41,7 @@ def open_store(url: str | None = None, *, base: Path | None = None) -> LeaseStor
         return _open(url, "store URL", base)
     if named := os.environ.get(VARIABLE):
         return _open(named, VARIABLE, None)
-    from dynsecrets.stores.sqlite import SQLiteLeaseStore
+    from dynsecrets.stores.sqlite.store import SQLiteLeaseStore
 
     return SQLiteLeaseStore()
 
@@ -60,7 +60,7 @@ def _open(url: object, what: str, base: Path | None) -> LeaseStore:
     if scheme == "dynamodb":
         if not address or "/" in address or "@" in address:
             raise InvalidConfig(f"{shown} names no table: give {ACCEPTED}")
-        from dynsecrets.stores.dynamodb import DynamoDBLeaseStore
+        from dynsecrets.stores.dynamodb.store import DynamoDBLeaseStore
 
         return DynamoDBLeaseStore(address, region=parameters.get("region"), endpoint_url=parameters.get("endpoint_url"))
     if address:
@@ -75,7 +75,7 @@ def _open_sqlite(address: str, shown: str, base: Path | None) -> LeaseStore:
     from pathlib import Path
     from urllib.parse import unquote
 
-    from dynsecrets.stores.sqlite import SQLiteLeaseStore
+    from dynsecrets.stores.sqlite.store import SQLiteLeaseStore
 
     try:
         path = unquote(address[1:], errors="strict")

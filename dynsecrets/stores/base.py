@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from datetime import datetime
 
-    from dynsecrets.records import LeaseRecord
-    from dynsecrets.states import LeaseState
+    from dynsecrets.model.lifecycle import LeaseState
+    from dynsecrets.model.record import LeaseRecord
 
 
 @runtime_checkable

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dynsecrets.errors import StoreError
-from dynsecrets.states import LeaseState
+from dynsecrets.model.lifecycle import LeaseState
+from dynsecrets.stores.common import check_state, check_times, claimed, conflict, not_found, taken
 from dynsecrets.stores.forking import ForkSafe
-from dynsecrets.stores.rules import check_state, check_times, claimed, conflict, not_found, taken
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
     from datetime import datetime
 
-    from dynsecrets.records import LeaseRecord
+    from dynsecrets.model.record import LeaseRecord
 
 
 class _Timeline:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dynsecrets.testing.fake_clock import FakeClock
-    from dynsecrets.testing.lease_factories import LeaseFactory
     from dynsecrets.testing.memory_integration import Call, MemoryIntegration, MemoryUser
-    from dynsecrets.testing.store_contract import LeaseStoreContract
+    from dynsecrets.testing.store_contract.suite import LeaseStoreContract
+    from dynsecrets.testing.types import LeaseFactory
 
 __all__ = ["Call", "FakeClock", "LeaseFactory", "LeaseStoreContract", "MemoryIntegration", "MemoryUser"]
 

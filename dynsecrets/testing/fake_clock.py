@@ -8,11 +8,11 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from dynsecrets.testing.rest import Watch
-from dynsecrets.ttl import TTL, parse_ttl
+from dynsecrets.model.ttl import TTL, parse_ttl
+from dynsecrets.testing.quiescence import Watch
 
 if TYPE_CHECKING:
-    from dynsecrets.scheduler import Scheduler
+    from dynsecrets.engine.scheduler import Scheduler
 
 #: When the clock starts, unless told otherwise.
 START: Final = datetime(2022, 2, 15, 17, 4, 54, 782_000, tzinfo=UTC)

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 import attrs
 from typing_extensions import override
 
+from dynsecrets._internal.messages import quote
 from dynsecrets.clock import SYSTEM_CLOCK, Clock
 from dynsecrets.errors import InvalidConfig, ProvisionError, RevocationError
-from dynsecrets.integrations.base import Found, Grant, Identity, Integration
-from dynsecrets.masking import Secret
-from dynsecrets.naming import random_suffix
-from dynsecrets.policy import render
-from dynsecrets.quoting import quote
-from dynsecrets.ttl import TTL, parse_ttl
+from dynsecrets.integrations.aws.policy_document import render
+from dynsecrets.model.integration import Found, Grant, Identity, Integration
+from dynsecrets.model.masking import Secret
+from dynsecrets.model.naming import random_suffix
+from dynsecrets.model.ttl import TTL, parse_ttl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import boto3
 
-    from dynsecrets.config import DynamicSecretConfig
+    from dynsecrets.model.config import DynamicSecretConfig
 
 #: What can be made to fail: making a user, deleting it, asking whether its key works, and the calls of its sessions.
 Method: TypeAlias = Literal["provision", "revoke", "is_usable", "call"]
@@ -231,8 +231,8 @@ class MemoryIntegration(Integration):
     @override
     def session(self, values: Mapping[str, str], is_young: Callable[[], bool], **kwargs: Any) -> boto3.Session:
         """Return a ``boto3.Session`` on a user, which never calls AWS."""
-        from dynsecrets.integrations.aws_session import TolerantSession
-        from dynsecrets.testing.memory_sessions import guard
+        from dynsecrets.integrations.aws.sessions import TolerantSession
+        from dynsecrets.testing.stub_sessions import guard
 
         keys = {"aws_access_key_id": values["ACCESS_KEY_ID"], "aws_secret_access_key": values["SECRET_ACCESS_KEY"]}
         settings: dict[str, Any] = {"region_name": _REGION, "endpoint_url": None, **keys, **kwargs}
@@ -243,8 +243,8 @@ class MemoryIntegration(Integration):
         self, read: Callable[[], Mapping[str, str]], is_young: Callable[[], bool], **kwargs: Any
     ) -> boto3.Session:
         """Return a ``boto3.Session`` that follows renewals, and never calls AWS."""
-        from dynsecrets.integrations.aws_session import following_session
-        from dynsecrets.testing.memory_sessions import guard
+        from dynsecrets.integrations.aws.sessions import following_session
+        from dynsecrets.testing.stub_sessions import guard
 
         settings: dict[str, Any] = {"region_name": _REGION, "endpoint_url": None, **kwargs}
         return guard(following_session(read, is_young=is_young, **settings), lambda: self._why_not(read(), is_young))
@@ -333,7 +333,7 @@ def _outage(method: str) -> BaseException:
     """Return what a method meets when AWS can't be reached."""
     code, text = "ServiceUnavailable", "the service is unavailable (as the test wants it)"
     if method == "call":
-        from dynsecrets.testing.memory_sessions import service_error
+        from dynsecrets.testing.stub_sessions import service_error
 
         return service_error(code, text, "Call", 503)
     kind = RevocationError if method == "revoke" else ProvisionError

@@ -11,7 +11,7 @@ from dynsecrets import Integration, LeaseManager, MemoryLeaseStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dynsecrets.integrations.aws_iam import AwsIamIntegration
+    from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
     from support.accounts import Account
     from support.proxy import Proxy
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dynsecrets import LeaseManager
-    from dynsecrets.integrations.aws_iam import AwsIamIntegration
+    from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
     from support.accounts import Account
 
 

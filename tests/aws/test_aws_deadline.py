@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dynsecrets.integrations.aws_deadline import SENT_WITHIN, Deadline, TooLate
-from dynsecrets.states import ABANDONED_AFTER
-from dynsecrets.timestamps import to_milliseconds
+from dynsecrets.integrations.aws.send_deadline import SENT_WITHIN, Deadline, TooLate
+from dynsecrets.model.lifecycle import ABANDONED_AFTER
+from dynsecrets.model.timestamps import to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MODULE = "dynsecrets.integrations.aws_deadline"
+_MODULE = "dynsecrets.integrations.aws.send_deadline"
 
 
 @pytest.fixture

@@ -19,13 +19,13 @@ from dynsecrets import (
     RevocationError,
     lease,
 )
-from dynsecrets.timestamps import to_milliseconds
+from dynsecrets.model.timestamps import to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dynsecrets import LeaseManager
-    from dynsecrets.integrations.aws_iam import AwsIamIntegration
+    from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
     from support.accounts import Account
     from support.proxy import Call, Kind, Proxy
 
@@ -376,7 +376,7 @@ def test_a_refusal_that_stays_is_waited_for_a_few_seconds(
     """A user that is there may be named without its ARN too, so the refusal is believed after a while."""
     slept: list[float] = []
     own = SimpleNamespace(sleep=slept.append, monotonic=time.monotonic)
-    monkeypatch.setattr("dynsecrets.integrations.aws_iam.time", own)
+    monkeypatch.setattr("dynsecrets.integrations.aws.iam_users.time", own)
     proxy.fail("PutUserPolicy", "AccessDenied", times=None)
 
     with pytest.raises(PermissionDenied, match="iam:PutUserPolicy"):
@@ -428,7 +428,7 @@ def test_no_attempt_is_sent_too_late(watched: AwsIamIntegration, proxy: Proxy, m
     """
     asleep = [0.0, 0.0]
     monkeypatch.setattr(
-        "dynsecrets.integrations.aws_deadline.SYSTEM_CLOCK",
+        "dynsecrets.integrations.aws.send_deadline.SYSTEM_CLOCK",
         SimpleNamespace(steady=lambda: asleep.pop() if asleep else 91),
     )
     proxy.fail("CreateUser", "drop_after")
@@ -562,7 +562,7 @@ def test_an_absence_is_not_proved_too_late(
     watched: AwsIamIntegration, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once others may have taken a revocation over, no name is taken: whoever dies with it would leave it there."""
-    monkeypatch.setattr("dynsecrets.integrations.aws_deadline.SENT_WITHIN", timedelta(0))
+    monkeypatch.setattr("dynsecrets.integrations.aws.send_deadline.SENT_WITHIN", timedelta(0))
     proxy.fail("DeleteUser", "AccessDenied")
 
     with pytest.raises(RevocationError):

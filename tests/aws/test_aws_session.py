@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dynsecrets import Lease, LeaseManager
-    from dynsecrets.integrations.aws_iam import AwsIamIntegration
+    from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
     from support.accounts import Account
     from support.proxy import Proxy
 
@@ -54,7 +54,7 @@ def test_an_old_keys_refusal_is_raised_at_once(
     watched: AwsIamIntegration, manager: LeaseManager, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A key that is not young any more and unknown is just that."""
-    monkeypatch.setattr("dynsecrets.leases.YOUNG_FOR", timedelta(0))
+    monkeypatch.setattr("dynsecrets.model.lease.YOUNG_FOR", timedelta(0))
     with lease(config_of(watched, wait=None), manager=manager) as creds:
         fault = proxy.fail("GetCallerIdentity", ("InvalidClientTokenId", 403), times=None)
 

@@ -11,7 +11,7 @@ from aws.conftest import integration_of
 from dynsecrets import Identity, PermissionDenied, ProvisionError
 
 if TYPE_CHECKING:
-    from dynsecrets.integrations.aws_iam import AwsIamIntegration
+    from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
     from support.accounts import Account
     from support.proxy import Proxy
 

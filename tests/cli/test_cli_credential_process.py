@@ -214,8 +214,8 @@ def test_reaping_that_hangs_delays_nobody_for_long(tmp_path: Path, aws: Account,
     program = (
         "import sys, threading\n"
         "from dynsecrets import LeaseManager\n"
-        "from dynsecrets.cli import credential_processes\n"
-        "credential_processes._REAPING_S = 0.1\n"
+        "from dynsecrets.cli.commands import credential_process\n"
+        "credential_process._REAPING_S = 0.1\n"
         "LeaseManager.reap = lambda *args, **kwargs: threading.Event().wait()\n"
         "from dynsecrets.__main__ import main\n"
         "sys.exit(main(['credential-process', 'AWS_USER']))\n"

@@ -13,8 +13,8 @@ import pytest
 
 from dynsecrets.cli.parser import make_parser
 from dynsecrets.cli.words import COMMANDS, split
+from dynsecrets.delivery.project_schema import DYNAMIC_SECRET, INTEGRATION
 from dynsecrets.project_file import open_project
-from dynsecrets.project_tables import DYNAMIC_SECRET, INTEGRATION
 from support.clients import aws_cli
 from support.docs import ROOT, blocks, commands, missing_output, page_id, pages
 from support.processes import clean_environment

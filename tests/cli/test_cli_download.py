@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cli.cli_support import PASSWORD, TOML, Workplace, only_line, workplace
-from dynsecrets.cli import downloading
-from dynsecrets.rendering import FORMATS
+from dynsecrets.cli.commands import download
+from dynsecrets.delivery.formats import FORMATS
 from support.processes import wait_until
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def test_a_file_that_cannot_be_finished_is_removed(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "fsync", full)
 
     with pytest.raises(OSError, match="No space"):
-        downloading.write_new(tmp_path / "x.env", b"secret")
+        download.write_new(tmp_path / "x.env", b"secret")
 
     assert list(tmp_path.iterdir()) == []
 

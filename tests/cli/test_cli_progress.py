@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from dynsecrets.cli.console import logging_to_stderr
-from dynsecrets.cli.failures import Terminated, UsageError, line_of, one_line, status_of
+from dynsecrets.cli.errors import Terminated, UsageError, line_of, one_line, status_of
 from dynsecrets.cli.progress import Progress
 from dynsecrets.cli.tables import table
 from dynsecrets.errors import InvalidConfig, InvalidTTL

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import dynsecrets
 from cli.cli_support import only_line
 from dynsecrets.__main__ import main
-from dynsecrets.cli.failures import UsageError
+from dynsecrets.cli.errors import UsageError
 from dynsecrets.cli.parser import make_parser
 from dynsecrets.cli.words import COMMANDS, split
 from support.docs import ROOT

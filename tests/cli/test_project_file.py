@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from cli.cli_support import POLICY, TOML
 from dynsecrets import InvalidConfig, project_file
+from dynsecrets.delivery.project_schema import DYNAMIC_SECRET, INTEGRATION
 from dynsecrets.project_file import Project, ProjectNotFound, find_project_file, open_project
-from dynsecrets.project_tables import DYNAMIC_SECRET, INTEGRATION
 from dynsecrets.stores.memory import MemoryLeaseStore
 
 if TYPE_CHECKING:

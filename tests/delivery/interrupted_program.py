@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 
-from dynsecrets.leasing_together import lease_all
+from dynsecrets.engine.batch import lease_all
 from manager_support import World
 
 ROUNDS = int(sys.argv[1])

@@ -27,7 +27,7 @@ from dynsecrets import (
     ProvisionError,
     RevocationError,
 )
-from dynsecrets.leasing_together import _Batch, lease_all, revoke_all
+from dynsecrets.engine.batch import _Batch, lease_all, revoke_all
 from fakes import PATIENCE_S, FakeIntegration
 from manager_support import Gate, World, together
 from support.docs import ROOT
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dynsecrets import Lease
-    from dynsecrets.integrations.aws_iam import AwsIamIntegration
+    from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
     from support.accounts import Account
     from support.proxy import Proxy
 

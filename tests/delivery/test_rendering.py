@@ -25,9 +25,9 @@ from delivery.rendering_support import (
     source,
     value_maps,
 )
+from dynsecrets.delivery.formats import FORMATS, render
 from dynsecrets.errors import InvalidConfig
-from dynsecrets.masking import MASK
-from dynsecrets.rendering import FORMATS, render
+from dynsecrets.model.masking import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

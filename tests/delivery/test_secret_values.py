@@ -12,9 +12,9 @@ import pytest
 
 from delivery.stubborn import stubborn_world
 from dynsecrets import InvalidConfig, RevocationError
-from dynsecrets.masking import MASK
-from dynsecrets.rendering import FORMATS
-from dynsecrets.secrets_configs import SecretsConfig
+from dynsecrets.delivery.formats import FORMATS
+from dynsecrets.delivery.secrets_config import SecretsConfig
+from dynsecrets.model.masking import MASK
 from forking import in_child, needs_fork
 from manager_support import Gate, World
 from showing import INSIDE, WAYS, show
@@ -22,7 +22,7 @@ from showing import INSIDE, WAYS, show
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dynsecrets.secret_values import Secrets
+    from dynsecrets.delivery.secrets import Secrets
 
 LABELS = {"DYNSECRETS_PROJECT": "shop", "DYNSECRETS_ENVIRONMENT": "dev", "DYNSECRETS_CONFIG": "prd"}
 

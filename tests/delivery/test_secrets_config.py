@@ -28,8 +28,8 @@ from dynsecrets import (
     ProvisionError,
     SQLiteLeaseStore,
 )
-from dynsecrets.masking import MASK
-from dynsecrets.secrets_configs import SecretsConfig
+from dynsecrets.delivery.secrets_config import SecretsConfig
+from dynsecrets.model.masking import MASK
 from fakes import FakeIntegration
 from manager_support import World, together
 from showing import WAYS, show
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dynsecrets.integrations.aws_iam import AwsIamIntegration
+    from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
     from support.accounts import Account
     from support.proxy import Proxy
 
@@ -328,7 +328,7 @@ def test_the_default_manager_is_made_when_it_is_needed(world: World, monkeypatch
         asked.append("manager")
         return world.manager
 
-    monkeypatch.setattr("dynsecrets.secrets_configs.default_manager", default)
+    monkeypatch.setattr("dynsecrets.delivery.secrets_config.default_manager", default)
     config = make(None, {"A": "1"}, dynamic_secrets(world, "ONE"))
     config.download(include_dynamic_secrets=False)
     before = list(asked)
@@ -349,7 +349,7 @@ def test_running_hands_over_all_that_was_given(world: World, monkeypatch: pytest
         calls.append((args, kwargs))
         return 7
 
-    monkeypatch.setattr("dynsecrets.children.running.run_child", run_child)
+    monkeypatch.setattr("dynsecrets.child_process.runner.run_child", run_child)
 
     status = config.run(["ls"], dynamic_ttl="1h", env={"A": "b"}, preserve_env=["C"], aws="ONE", renew=True)
 
@@ -374,7 +374,7 @@ def test_leasing_some_of_them(world: World) -> None:
 def test_importing_it_loads_no_aws() -> None:
     """Neither boto3 nor a store is loaded before something is leased."""
     code = (
-        "import sys, dynsecrets.secrets_configs as s\n"
+        "import sys, dynsecrets.delivery.secrets_config as s\n"
         "s.SecretsConfig('p', 'e', 'c', {'A': 'b'}).download().render('yaml')\n"
         "print([name for name in ('boto3', 'botocore', 'sqlite3') if name in sys.modules])"
     )
@@ -536,7 +536,7 @@ def test_static_values_are_nowhere_but_in_the_hands_of_the_caller(
 
 FAILING_TESTS = """
 import os
-from dynsecrets.secrets_configs import SecretsConfig
+from dynsecrets.delivery.secrets_config import SecretsConfig
 
 CANARY = os.environ["TEST_CANARY"]
 

@@ -13,8 +13,8 @@ import pytest
 
 from builders import make_record
 from dynsecrets import MemoryLeaseStore
-from dynsecrets.owner import Owner, current_owner
-from dynsecrets.pytest_plugin.crashes import account
+from dynsecrets.engine.process_identity import Owner, current_owner
+from dynsecrets.pytest_plugin.crashed_workers import account
 
 if TYPE_CHECKING:
     from support.accounts import Account

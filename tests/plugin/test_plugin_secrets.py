@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from dynsecrets.masking import MaskedStr
-from dynsecrets.pytest_plugin.masking import compared_secret
+from dynsecrets.model.masking import MaskedStr
+from dynsecrets.pytest_plugin.redaction import compared_secret
 from plugin.projects import MEMORY
 
 if TYPE_CHECKING:

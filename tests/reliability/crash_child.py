@@ -27,7 +27,7 @@ from reliability.places import Place, warm_up
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dynsecrets.integrations.aws_iam import AwsIamIntegration
+    from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
 
 #: A child that hangs is ended after so many seconds.
 _LONGEST_S: Final = 60

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from dynsecrets.engine.process_identity import Liveness, Owner, current_owner
+from dynsecrets.engine.scheduler import Job
 from dynsecrets.errors import StoreError
-from dynsecrets.integrations.base import Grant, Integration
-from dynsecrets.owner import Liveness, Owner, current_owner
-from dynsecrets.scheduler import Job
-from dynsecrets.states import LeaseState
+from dynsecrets.model.integration import Grant, Integration
+from dynsecrets.model.lifecycle import LeaseState
 from fakes import START
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ class Processes:
         self._store = store
         self._there = third_party
         self._place = current_owner()
-        patch.setattr("dynsecrets.manager.Scheduler", InlineScheduler)
+        patch.setattr("dynsecrets.engine.manager.Scheduler", InlineScheduler)
         for module in ("reaping", "revoking"):
             patch.setattr(f"dynsecrets.{module}.liveness", self._liveness)
 
@@ -241,7 +241,7 @@ class Processes:
 
         owner = attrs.evolve(self._place, pid=10**9 + len(self.all))
         process = Process(owner, self._overtake, self._clock)
-        self._patch.setattr("dynsecrets.books.current_owner", lambda: owner)
+        self._patch.setattr("dynsecrets.engine.state.current_owner", lambda: owner)
         process.integration = Door(process, self._there)
         store: Any = WatchedStore(process, self._store, self._there)
         process.manager = LeaseManager(store, integrations=[process.integration], clock=self._clock)

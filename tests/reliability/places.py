@@ -15,7 +15,7 @@ from dynsecrets import DynamoDBLeaseStore, Integration, SQLiteLeaseStore
 
 if TYPE_CHECKING:
     from dynsecrets import LeaseStore
-    from dynsecrets.integrations.aws_iam import AwsIamIntegration
+    from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
     from support.accounts import Account
 
 

@@ -27,9 +27,9 @@ class SkippedTime:
         self._proxy = proxy
         self._lock = threading.Lock()
         own = SimpleNamespace(sleep=self.sleep, time=self.time, monotonic=time.monotonic)
-        monkeypatch.setattr("dynsecrets.integrations.aws_iam.time", own)
-        monkeypatch.setattr("dynsecrets.integrations.aws_teardown.time", own)
-        monkeypatch.setattr("dynsecrets.integrations.aws_teardown.datetime", self._datetime())
+        monkeypatch.setattr("dynsecrets.integrations.aws.iam_users.time", own)
+        monkeypatch.setattr("dynsecrets.integrations.aws.user_deletion.time", own)
+        monkeypatch.setattr("dynsecrets.integrations.aws.user_deletion.datetime", self._datetime())
         monkeypatch.setattr("botocore.endpoint.time", own)
         # Adaptive retries wait for their turn on a condition.
         monkeypatch.setattr("botocore.retries.bucket.time", own)

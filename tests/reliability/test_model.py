@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from dynsecrets import DynamicSecretConfig, DynsecretsError, Lease, MemoryLeaseStore, SQLiteLeaseStore
-from dynsecrets.states import ABANDONED_AFTER, LONGEST_BACKOFF, LeaseState
+from dynsecrets.model.lifecycle import ABANDONED_AFTER, LONGEST_BACKOFF, LeaseState
 from fakes import FakeClock
 from reliability.model import FAIL, INTERRUPT, KILL, OK, OVERTAKE, SLOW, Killed, Process, Processes, ThirdParty, Trouble
 

@@ -18,7 +18,7 @@ from support.proxy import Proxy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dynsecrets.integrations.aws_iam import AwsIamIntegration
+    from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
     from reliability.places import Place
     from support.accounts import Account
     from support.moto_server import MotoServer

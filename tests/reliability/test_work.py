@@ -12,8 +12,8 @@ import pytest
 
 from builders import make_record
 from dynsecrets import LeaseManager, SQLiteLeaseStore
-from dynsecrets.owner import current_owner
-from dynsecrets.stores import sqlite_rows
+from dynsecrets.engine.process_identity import current_owner
+from dynsecrets.stores import record_codec
 from fakes import START, FakeClock, FakeIntegration
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Work:
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     """Count the work of all stores that are opened from now on."""
     work = Work()
-    connect, from_row = sqlite3.connect, sqlite_rows.from_row
+    connect, from_row = sqlite3.connect, record_codec.from_row
 
     def counting(*args: Any, **options: Any) -> sqlite3.Connection:
         connection: sqlite3.Connection = connect(*args, **options)
@@ -68,7 +68,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
         return from_row(row)
 
     monkeypatch.setattr("sqlite3.connect", counting)
-    monkeypatch.setattr("dynsecrets.stores.sqlite.from_row", reading)
+    monkeypatch.setattr("dynsecrets.stores.sqlite.store.from_row", reading)
     return work
 
 

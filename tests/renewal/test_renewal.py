@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynsecrets import InvalidConfig, PermissionDenied, ProvisionError, QuotaExceeded, RevocationError, StoreError
-from dynsecrets.renewal import LONGEST_PAUSE, default_overlap, first_pause, renewal_after, retry_after
-from dynsecrets.ttl import parse_ttl
+from dynsecrets.leasing.renewal_timing import LONGEST_PAUSE, default_overlap, first_pause, renewal_after, retry_after
+from dynsecrets.model.ttl import parse_ttl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

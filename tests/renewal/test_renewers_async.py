@@ -200,7 +200,7 @@ def test_a_callback_may_talk_to_the_loop(world: World) -> None:
 
 def test_without_aiobotocore_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where neither aioboto3 nor aiobotocore is there, ``aio_session()`` names both."""
-    from dynsecrets.integrations.aws_aio import following_aio_session
+    from dynsecrets.integrations.aws.aio_sessions import following_aio_session
 
     for name in ("aiobotocore", "aiobotocore.session"):
         monkeypatch.setitem(sys.modules, name, None)

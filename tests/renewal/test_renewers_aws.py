@@ -25,7 +25,7 @@ from dynsecrets import (
     MemoryLeaseStore,
     renewing,
 )
-from dynsecrets.integrations.aws_session import following_session
+from dynsecrets.integrations.aws.sessions import following_session
 from fakes import FakeClock, FakeIntegration
 from manager_support import World, together
 from renewal.helpers import ENDED_S, RENEWED_S, TTL, TTL_S, outage, renewer_of

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dynsecrets import DynamicSecretConfig, DynsecretsError, Grant, LeaseManager, RevocationError, open_store
-from dynsecrets.secrets_configs import SecretsConfig
+from dynsecrets.delivery.secrets_config import SecretsConfig
 from manager_support import FolderIntegration
 
 if TYPE_CHECKING:

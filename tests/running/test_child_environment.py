@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dynsecrets.children.default_profiles import hide_defaults
-from dynsecrets.children.environment import CREDENTIALS, POINTERS, add_aws, clashes, inherit, past_proxies
+from dynsecrets.child_process.aws_config_files import hide_defaults
+from dynsecrets.child_process.environment import CREDENTIALS, POINTERS, add_aws, clashes, inherit, past_proxies
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dynsecrets.children.environment import Preserve
+    from dynsecrets.child_process.environment import Preserve
 
 LEASED = {"AWS_ACCESS_KEY_ID": "leased", "AWS_SECRET_ACCESS_KEY": "leased"}
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from dynsecrets import DynsecretsError, LeaseExpired
-from dynsecrets.children.credentials_endpoint import CredentialsEndpoint, describe, expiration
+from dynsecrets.child_process.credentials_endpoint import CredentialsEndpoint, describe, expiration
 from fakes import FakeClock, aws_values, make_lease
 from manager_support import together
 from renewal.helpers import RENEWED_S, TTL_S, outage, renewer_of

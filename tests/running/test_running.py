@@ -21,8 +21,8 @@ from dynsecrets import (
     ProvisionError,
     RevocationError,
 )
-from dynsecrets.children.running import ExitStatus, NotRevoked, run_child
-from dynsecrets.secrets_configs import SecretsConfig
+from dynsecrets.child_process.runner import ExitStatus, NotRevoked, run_child
+from dynsecrets.delivery.secrets_config import SecretsConfig
 from fakes import FakeClock, FakeIntegration
 from manager_support import Gate, World, started
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dynsecrets import DynamicSecretConfig, Integration, LeaseManager, MemoryLeaseStore
-from dynsecrets.secrets_configs import SecretsConfig
+from dynsecrets.delivery.secrets_config import SecretsConfig
 from support.clients import NODE_MODULES, aws_cli, node
 
 if TYPE_CHECKING:

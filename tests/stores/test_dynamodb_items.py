@@ -9,8 +9,8 @@ from hypothesis import assume, given
 
 from builders import MINUTE, NOW, PROCESS, full_record, lease_records, make_record
 from dynsecrets import LeaseRecord, StoreError
-from dynsecrets.stores.dynamodb_items import INDEXES, behind, from_item, is_key, leases_of, process_of, to_item
-from dynsecrets.stores.sqlite_rows import RowError
+from dynsecrets.stores.dynamodb.items import INDEXES, behind, from_item, is_key, leases_of, process_of, to_item
+from dynsecrets.stores.record_codec import RowError
 
 
 @given(lease_records())

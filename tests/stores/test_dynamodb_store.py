@@ -14,7 +14,7 @@ import pytest
 import dynsecrets
 from builders import MINUTE, NOW, OTHER_PROCESS, PLACE, PROCESS, SECOND, full_record, make_record
 from dynsecrets import DynamoDBLeaseStore, InvalidConfig, LeaseNotFound, StoreError, open_store
-from dynsecrets.stores.dynamodb_items import SETTINGS_ID, to_item
+from dynsecrets.stores.dynamodb.items import SETTINGS_ID, to_item
 from dynsecrets.testing import LeaseStoreContract
 
 if TYPE_CHECKING:

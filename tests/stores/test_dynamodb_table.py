@@ -11,10 +11,10 @@ import pytest
 
 from builders import NOW, make_record
 from dynsecrets import InvalidTTL, StoreError
-from dynsecrets.stores.dynamodb_table import TableMaker
+from dynsecrets.stores.dynamodb.table_setup import TableMaker
 
 if TYPE_CHECKING:
-    from dynsecrets.stores.dynamodb_client import Table
+    from dynsecrets.stores.dynamodb.table import Table
     from support.dynamodb import DynamoDB
     from support.proxy import Proxy
 

@@ -11,7 +11,7 @@ import pytest
 from builders import MINUTE, NOW, PROCESS, SECOND, make_record
 from dynsecrets import MemoryLeaseStore, SQLiteLeaseStore
 from dynsecrets.stores.base import FailureIndex
-from dynsecrets.stores.sqlite_schema import APPLICATION_ID, _create_leases
+from dynsecrets.stores.sqlite.schema import APPLICATION_ID, _create_leases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,7 +22,7 @@ def path_of(store: object) -> Path:
 def dynamodb(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Put a store in DynamoDB's place that keeps what it is called with; return that."""
     calls: list[Any] = []
-    module = ModuleType("dynsecrets.stores.dynamodb")
+    module = ModuleType("dynsecrets.stores.dynamodb.store")
     module.DynamoDBLeaseStore = lambda *args, **kwargs: calls.append((args, kwargs))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return calls

@@ -12,7 +12,7 @@ import pytest
 
 from builders import NOW, make_record
 from dynsecrets import SQLiteLeaseStore, StoreError
-from dynsecrets.stores.sqlite_schema import APPLICATION_ID, MIGRATIONS
+from dynsecrets.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,7 +138,7 @@ def test_migrates_older_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def add_table(connection: sqlite3.Connection) -> None:
         connection.execute("CREATE TABLE extra (x)")
 
-    monkeypatch.setattr("dynsecrets.stores.sqlite_schema.MIGRATIONS", (*MIGRATIONS, add_table))
+    monkeypatch.setattr("dynsecrets.stores.sqlite.schema.MIGRATIONS", (*MIGRATIONS, add_table))
     with contextlib.closing(SQLiteLeaseStore(path)) as store:
         assert store.get(record.id) == record
         assert store._fetch("asking", "PRAGMA user_version") == [(len(MIGRATIONS) + 1,)]
@@ -155,7 +155,7 @@ def test_undoes_half_a_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     with contextlib.closing(SQLiteLeaseStore(path)) as store:
         with monkeypatch.context() as patch:
-            patch.setattr("dynsecrets.stores.sqlite_schema.MIGRATIONS", (*MIGRATIONS, fail))
+            patch.setattr("dynsecrets.stores.sqlite.schema.MIGRATIONS", (*MIGRATIONS, fail))
             with pytest.raises(StoreError):
                 store.due(NOW)
 
@@ -244,7 +244,7 @@ def test_says_that_others_keep_the_file_locked(store: SQLiteLeaseStore) -> None:
 
 def test_gives_up_on_a_new_file_that_stays_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Opening waits for other processes, but not for ever."""
-    monkeypatch.setattr("dynsecrets.stores.sqlite_files.BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr("dynsecrets.stores.sqlite.files.BUSY_TIMEOUT", 0.05)
     path = tmp_path / "leases.db"
 
     with contextlib.closing(sqlite3.connect(path)) as other, contextlib.closing(SQLiteLeaseStore(path)) as store:

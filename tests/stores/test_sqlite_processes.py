@@ -16,7 +16,7 @@ import pytest
 import dynsecrets
 from builders import NOW, make_record
 from dynsecrets import SQLiteLeaseStore
-from dynsecrets.stores import sqlite as sqlite_store
+from dynsecrets.stores.sqlite import store as sqlite_store
 from support.forks import in_child, start_child, wait_for_child
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from builders import MINUTE, NOW, PROCESS, SECOND, full_record, lease_records, make_record
 from dynsecrets import DynsecretsError, MemoryLeaseStore, SQLiteLeaseStore
-from dynsecrets.stores.sqlite_rows import RowError, from_row, to_key, to_row
+from dynsecrets.stores.record_codec import RowError, from_row, to_key, to_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

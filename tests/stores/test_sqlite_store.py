@@ -12,7 +12,7 @@ import pytest
 
 from builders import MINUTE, NOW, PLACE, SECOND, make_record
 from dynsecrets import InvalidConfig, SQLiteLeaseStore, StoreError
-from dynsecrets.stores import sqlite as sqlite_store
+from dynsecrets.stores.sqlite import store as sqlite_store
 from dynsecrets.testing import LeaseStoreContract
 
 if TYPE_CHECKING:

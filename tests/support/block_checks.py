@@ -22,7 +22,7 @@ import attrs
 import botocore.session
 
 from dynsecrets import DynsecretsError
-from dynsecrets.policy import PolicyDocument
+from dynsecrets.integrations.aws.policy_document import PolicyDocument
 from support.docs import OUTPUT, Block, aws_mistakes, commands, make_targets
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from dynsecrets.integrations.base import PUBLIC_SUFFIXES, Grant
-from dynsecrets.masking import MASK, Secret
+from dynsecrets.model.integration import PUBLIC_SUFFIXES, Grant
+from dynsecrets.model.masking import MASK, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

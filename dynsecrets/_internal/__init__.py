@@ -1,0 +1,1 @@
+"""What every floor uses and nobody outside imports: fork safety, threads, messages, the log."""

@@ -1,0 +1,1 @@
+"""Values on their way to those who use them: configs, formats, the project file's schema."""

@@ -1,0 +1,133 @@
+"""Secrets in the hands of the one who downloaded them: static values, and the values of fresh leases."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NoReturn, Self
+
+from dynsecrets._internal.async_bridge import in_thread
+from dynsecrets._internal.cleanup import clean_up
+from dynsecrets.delivery.formats import render
+from dynsecrets.engine.batch import revoke_all
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from dynsecrets.engine.manager import LeaseManager
+    from dynsecrets.model.lease import Lease
+
+
+class Secrets(Mapping[str, str]):
+    """What ``SecretsConfig.download`` returns: an immutable mapping of all values, sorted by key.
+
+    Its leases live until their TTL, or until :meth:`revoke`; a ``with`` or ``async with`` block revokes them when it
+    ends, however it ends. Its ``repr``, what is logged of it, and pytest's explanation of a failed comparison show no
+    value that may be secret. It can't be pickled or copied, as leases can't. Safe to share between threads.
+    """
+
+    __slots__ = ("__weakref__", "_entered", "_leases", "_manager", "_title", "_values")
+
+    def __init__(
+        self,
+        values: Mapping[str, str],
+        leases: Mapping[str, Lease],
+        *,
+        title: str,
+        manager: LeaseManager | None,
+    ) -> None:
+        """Hold values, of which those that may be secret print masked. ``manager`` is that of the leases."""
+        self._values = {key: values[key] for key in sorted(values)}
+        self._leases = MappingProxyType(dict(leases))
+        self._title = title
+        self._manager = manager
+        self._entered: list[int] = []
+
+    @property
+    def leases(self) -> Mapping[str, Lease]:
+        """The leases that were made for this, by the names of their dynamic secrets."""
+        return self._leases
+
+    def env(self) -> dict[str, str]:
+        """Return all values as a plain ``dict`` of plain text, secrets included."""
+        return {key: str.__str__(value) for key, value in self._values.items()}
+
+    def render(self, format: str) -> str:  # noqa: A002 - the word that everyone uses for it.
+        """Return all values as text that ends with one line break, secrets included; write it as UTF-8.
+
+        ``format`` is one of
+
+        - ``json``: one object;
+        - ``yaml``: a mapping, the same to readers of YAML 1.1 and 1.2;
+        - ``env``: assignments for ``set -a; . file`` in a POSIX shell, where nothing is expanded and nothing is run;
+          python-dotenv (with ``interpolate=False``) reads the same wherever one spelling serves both;
+        - ``env-no-quotes``: ``KEY=value`` lines for readers that change nothing, such as ``kubectl create secret
+          --from-env-file`` and ``$GITHUB_ENV``; not for shells;
+        - ``docker``: for ``docker run --env-file``;
+        - ``dotnet-json``: .NET's flat keys, for ``AddJsonFile``; ``__`` becomes ``:``.
+
+        Each is read back exactly by its readers. Raises ``InvalidConfig`` for another format, and where the format
+        can't carry something (a line break in ``docker``, two .NET keys alike but for case); it names the key.
+        """
+        return render(self._values, format)
+
+    def revoke(self) -> None:
+        """Revoke all leases now, at the same time; doing it again is fine.
+
+        All are tried. Raises ``RevocationError`` where some could not be revoked; the attempts go on.
+        """
+        if self._manager is not None:
+            revoke_all(self._leases.values(), manager=self._manager)
+
+    def __getitem__(self, key: str) -> str:
+        """Return one value by its name."""
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names, sorted."""
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        """Return the number of values."""
+        return len(self._values)
+
+    def __enter__(self) -> Self:
+        """Return the secrets."""
+        self._entered.append(os.getpid())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Revoke all leases; an error of the block is not masked by one of that. A forked child revokes nothing."""
+        if self._entered.pop() == os.getpid():
+            clean_up(self.revoke, error, "Leases could not be revoked when the block ended: ")
+
+    async def __aenter__(self) -> Self:
+        """Return the secrets."""
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Do what ``with`` does, while the event loop goes on; also when the task is cancelled while it waits."""
+        await in_thread(partial(self.__exit__, kind, error, traceback))
+
+    def __repr__(self) -> str:
+        """Show what it is of and what is leased, and no value."""
+        leased = ", ".join(f"{name} {lease.id}" for name, lease in self._leases.items()) or "no leases"
+        return f"<Secrets of {self._title}: {len(self)} values, {leased}>"
+
+    def __format__(self, spec: str) -> str:
+        """Format what ``str()`` shows."""
+        return format(repr(self), spec)
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse to be pickled or copied."""
+        msg = (
+            f"the secrets of {self._title} can't be pickled or copied: they belong to the one that downloaded them; "
+            "let each process download its own, or hand over env() deliberately"
+        )
+        raise TypeError(msg)

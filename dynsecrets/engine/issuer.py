@@ -1,0 +1,206 @@
+"""How a lease is issued: written down, provisioned, written down again, waited for, handed over.
+
+    plan names ─► store: pending ─► provision ─► store: active ─► wait until usable ─► reveal
+
+Whatever goes wrong on the way, an interrupt too, is followed by deleting all that was made so far.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dynsecrets._internal.log import logger
+from dynsecrets.engine.readiness import wait_until_usable
+from dynsecrets.engine.state import SAME_TIME, Entry
+from dynsecrets.errors import DynsecretsError, LeaseNotFound, QuotaExceeded, StoreError
+from dynsecrets.model.lease import Lease
+from dynsecrets.model.record import LeaseRecord
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from dynsecrets.engine.revoker import Revoker
+    from dynsecrets.engine.scheduler import Scheduler
+    from dynsecrets.engine.state import Books
+    from dynsecrets.model.config import DynamicSecretConfig
+    from dynsecrets.model.integration import Grant
+
+
+class Issuer:
+    """Issues leases for a manager. Thread-safe."""
+
+    def __init__(self, books: Books, revoker: Revoker, scheduler: Scheduler) -> None:
+        self._books = books
+        self._revoker = revoker
+        self._scheduler = scheduler
+
+    def issue(
+        self,
+        config: DynamicSecretConfig,
+        ttl: timedelta,
+        *,
+        wait: Any,
+        metadata: Mapping[str, Any],
+        held: bool,
+    ) -> Lease:
+        """Issue one lease. What is given has been checked."""
+        self._check_cap(config, allowed=(config.max_active or 0) - 1)
+        record = LeaseRecord(
+            id=str(uuid.uuid4()),
+            name=config.name,
+            integration=config.integration.name,
+            handle=config.integration.plan(config),
+            created_at=self._books.now(config.integration.name),
+            owner=self._books.owner,
+            held=held,
+            metadata=metadata,
+        )
+        lease = self._provision(config, ttl, record)
+        self._wait(config, lease, wait)
+        return lease
+
+    def _provision(self, config: DynamicSecretConfig, ttl: timedelta, record: LeaseRecord) -> Lease:
+        """Write down a pending record, provision what it names, and remember that as a live lease."""
+        integration, clock = config.integration, self._books.clock
+        handle: Mapping[str, str] = {}
+        try:
+            self._books.store.insert(record)
+            # Counted again now that it is written down: two at once may have seen room for one.
+            self._check_cap(config, allowed=config.max_active or 0)
+            self._books.emit("requested", record)
+            handle = record.handle
+            asked = clock.steady()
+            grant = integration.provision(record.handle, config, ttl)
+            answered = clock.steady()
+            handle = grant.handle
+            anchor = asked if grant.age is None else max(asked, answered - grant.age.total_seconds())
+            if answered - asked <= SAME_TIME.total_seconds() or grant.age is not None:
+                # Else nobody can tell at which moment of a long call that clock was read.
+                self._books.see_time(integration.name, grant.expires_at - ttl, anchor)
+            lease = self._lease(config, ttl, record, grant, anchor)
+            issued_at, expires_at = lease.issued_at, lease.expires_at
+            record = self._books.store.update(
+                record.activated(handle=grant.handle, issued_at=issued_at, expires_at=expires_at)
+            )
+            entry = Entry(record, integration, weakref.ref(lease))
+            self._books.add(entry)
+            entry.job = self._scheduler.call_at(anchor + ttl.total_seconds(), lambda: self._revoker.expire(record.id))
+        except BaseException as error:
+            made = getattr(error, "handle", None)
+            self._roll_back(record, config, made if isinstance(made, Mapping) else handle, error)
+            raise
+        self._books.emit("issued", record)
+        return lease
+
+    def _lease(
+        self, config: DynamicSecretConfig, ttl: timedelta, record: LeaseRecord, grant: Grant, anchor: float
+    ) -> Lease:
+        integration = config.integration
+
+        def revoke(lease: Lease) -> None:
+            entry = self._books.entry(lease.id)
+            if entry is not None:
+                self._revoker.revoke(entry.record, entry.integration)
+            elif not lease.revoked:
+                # In a forked child, or after a restart of the books: the record knows.
+                found = self._books.store.get(lease.id)
+                if found.live:
+                    self._revoker.revoke(found, integration)
+                lease._mark_revoked()  # noqa: SLF001 - the manager's to call.
+
+        return Lease(
+            lease_id=record.id,
+            name=config.name,
+            integration=integration,
+            grant=grant,
+            ttl=ttl,
+            anchor=anchor,
+            steady=self._books.clock.steady,
+            revoke=revoke,
+        )
+
+    def _roll_back(
+        self, record: LeaseRecord, config: DynamicSecretConfig, handle: Mapping[str, str], error: BaseException
+    ) -> None:
+        """Delete what was made. The error that led here stays the one that is raised; it tells what is left to do."""
+        _name_lease(error, record.id)
+        self._books.emit("issue_failed", record, error)
+        try:
+            if handle:
+                config.integration.revoke(handle)
+        except BaseException as failure:
+            record = self._revoker.postpone(record, config.integration, failure, handle=handle)
+            # What is left may have got a record of its own.
+            _name_lease(error, record.id)
+            _tell_pending(error, record, failure)
+            if not isinstance(failure, Exception):
+                _name_lease(failure, record.id)
+                raise
+            return
+        try:
+            self._revoker.discard(record)
+        except LeaseNotFound:
+            logger.info("Lease %s was rolled back; it has no record", record.id)
+        except StoreError as failure:
+            logger.error("Lease %s was rolled back, but its record doesn't say so yet: %s", record.id, failure)
+            if handle:
+                # Else nothing was made, or not even written: while a store is down, these must not pile up.
+                self._revoker.discard_later(record)
+
+    def _wait(self, config: DynamicSecretConfig, lease: Lease, wait: Any) -> None:
+        """Hand over once the lease works; revoke it where it doesn't."""
+        if wait is None:
+            return
+        entry = self._books.entry(lease.id)
+        try:
+            probe = lease.check if wait == "usable" else lambda: bool(wait(lease))
+            wait_until_usable(lease, probe, config.wait_timeout, self._books.clock, patient=wait == "usable")
+        except BaseException as error:
+            _name_lease(error, lease.id)
+            if entry is not None:
+                self._books.emit("issue_failed", entry.record, error)
+            try:
+                lease.revoke()
+            except DynsecretsError as failure:
+                if entry is not None:
+                    _tell_pending(error, entry.record, failure)
+            except BaseException as failure:
+                _name_lease(failure, lease.id)
+                raise
+            raise
+        if entry is not None:
+            self._books.emit("usable", entry.record)
+
+    def _check_cap(self, config: DynamicSecretConfig, *, allowed: int) -> None:
+        """Raise ``QuotaExceeded`` if more than ``allowed`` leases of a config live, where it has a cap."""
+        if config.max_active is None:
+            return
+        live = self._books.store.count_live(config.name)
+        if live > allowed:
+            raise QuotaExceeded(
+                f"{config.name} has {min(live, config.max_active)} live leases, and its max_active is "
+                f"{config.max_active}; revoke some, or raise the cap"
+            )
+
+
+def _name_lease(error: BaseException, lease_id: str) -> None:
+    """Say in an error, whoever's it is, which lease it is of: a renewer must know what it may have left."""
+    # Few classes of errors take no attributes.
+    with contextlib.suppress(AttributeError, TypeError):
+        error.lease_id = lease_id  # type: ignore[attr-defined]  # Errors of third parties have no such attribute yet.
+
+
+def _tell_pending(error: BaseException, record: LeaseRecord, failure: BaseException) -> None:
+    """Say in an error that cleaning up after it is still to be done."""
+    note = (
+        f"cleaning up lease {record.id} is pending, since that failed too ({failure}); its record is kept, and the "
+        "attempts go on in the background and in every reap()"
+    )
+    if isinstance(error, DynsecretsError):
+        error.args = (f"{error}; {note}",)
+    else:
+        error.add_note(note)

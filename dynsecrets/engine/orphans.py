@@ -1,0 +1,71 @@
+"""Sweeping: finding leased users that no record knows, after a store was lost."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from dynsecrets._internal.log import logger
+from dynsecrets.errors import StoreError
+from dynsecrets.stores.unreadable import noting_unreadable
+
+if TYPE_CHECKING:
+    from dynsecrets.engine.scheduler import Scheduler
+    from dynsecrets.engine.state import Books
+    from dynsecrets.model.integration import Integration
+
+#: What is younger may be in the making: its record can be written and not be visible yet, or be in another store.
+YOUNGEST: Final = timedelta(minutes=10)
+
+
+@attrs.frozen(kw_only=True)
+class SweepReport:
+    """What a sweep found, as lists of user names.
+
+    ``found`` are those that no record knows, ``deleted`` those of them that were deleted (none in a dry run),
+    ``failed`` those that could not be. ``unreadable`` are the ids of leases whose records can't be read: their users
+    may be among ``found``, so nothing is deleted while there are any.
+    """
+
+    found: list[str] = attrs.field(factory=list)
+    deleted: list[str] = attrs.field(factory=list)
+    failed: list[str] = attrs.field(factory=list)
+    unreadable: list[str] = attrs.field(factory=list)
+
+
+def sweep(books: Books, scheduler: Scheduler, integration: Integration, *, dry_run: bool) -> SweepReport:
+    """Find what no record knows, and delete it unless it is a dry run."""
+    # Listed first, records second: what is issued in between is known by its record.
+    listed = list(integration.find_all())
+    # Asked for now, and raised where it can't be: by a local clock that is wrong everything would look old.
+    now = integration.service_time() or books.now(integration.name)
+    oldest = now - YOUNGEST
+    with noting_unreadable() as unreadable:
+        # Of all integrations: of what can't be read, that can't be told.
+        known = {
+            integration.name_of(record.handle)
+            for record in books.store.records()
+            if record.live and record.integration == integration.name
+        }
+    orphans = [found for found in listed if found.name not in known and found.created_at <= oldest]
+    report = SweepReport(found=[orphan.name for orphan in orphans], unreadable=unreadable)
+    if dry_run:
+        return report
+    if unreadable:
+        raise StoreError(
+            f"nothing was swept: the records of leases {', '.join(unreadable)} can't be read, so their users look like "
+            "orphans; repair these records, or delete them where their users are gone, and sweep again"
+        )
+    attempts = [(orphan.name, scheduler.submit(partial(integration.revoke, orphan.handle))) for orphan in orphans]
+    for name, attempt in attempts:
+        error = attempt.exception()
+        if error is None:
+            logger.info("Orphan %s was deleted", name)
+            report.deleted.append(name)
+        else:
+            logger.error("Orphan %s could not be deleted: %s", name, error)
+            report.failed.append(name)
+    return report

@@ -1,0 +1,214 @@
+"""Reaping: any later process finishes what an earlier one could not.
+
+What is due is found by the store's index of times; leases that end with their process are found by the names of the
+processes of this host that are gone. Neither reads what isn't due.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from dynsecrets._internal.log import logger
+from dynsecrets.engine.process_identity import Liveness, current_owner, liveness
+from dynsecrets.engine.revoker import Verdict
+from dynsecrets.errors import StoreError
+from dynsecrets.model.lifecycle import LONGEST_BACKOFF, TOMBSTONE_AGE, LeaseState
+from dynsecrets.stores.base import FailureIndex, ProcessIndex
+from dynsecrets.stores.unreadable import noting_unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from concurrent.futures import Future
+    from datetime import datetime
+
+    from dynsecrets.engine.revoker import Revoker
+    from dynsecrets.engine.scheduler import Scheduler
+    from dynsecrets.engine.state import Books
+    from dynsecrets.model.integration import Integration
+    from dynsecrets.model.record import LeaseRecord
+
+#: How far a local clock is taken to be off at the most, when nothing is known of it; AWS refuses what is off by more.
+_FARTHEST: Final = timedelta(minutes=15)
+#: How many due records are read at first where a limit is set; more if they turn out not to be ours to reap.
+_FIRST_READ: Final = 16
+
+
+@attrs.frozen(kw_only=True)
+class ReapReport:
+    """What a reaper did, as lists of lease ids.
+
+    ``revoked`` were revoked by it, ``failed`` could not be (their records say why, and it is tried again; or they are
+    due and can't be read, which the log explains), ``skipped`` are being revoked by somebody else.
+    """
+
+    revoked: list[str] = attrs.field(factory=list)
+    failed: list[str] = attrs.field(factory=list)
+    skipped: list[str] = attrs.field(factory=list)
+
+    def add(self, lease_id: str, outcome: Verdict) -> None:
+        """Count one lease."""
+        lists = {Verdict.REVOKED: self.revoked, Verdict.FAILED: self.failed, Verdict.SKIPPED: self.skipped}
+        lists[outcome].append(lease_id)
+
+
+class Reaper:
+    """Finds and revokes what is overdue, for a manager. Thread-safe; any number may work at the same time."""
+
+    def __init__(self, books: Books, revoker: Revoker, scheduler: Scheduler) -> None:
+        self._books = books
+        self._revoker = revoker
+        self._scheduler = scheduler
+
+    def reap(
+        self, integrations: Mapping[str, Integration], *, limit: int | None, abandoned_after: timedelta
+    ) -> ReapReport:
+        """Revoke all that is overdue, at most ``limit`` leases, many at the same time; wait for that and report."""
+        with noting_unreadable() as unreadable:
+            overdue = chain(self._overdue(integrations, limit, abandoned_after), self._failed_here(integrations))
+            attempts = list(self._attempts(overdue, integrations, limit))
+        report = ReapReport(failed=unreadable)
+        for lease_id, attempt in attempts:
+            report.add(lease_id, attempt.result())
+        self._purge(integrations)
+        return report
+
+    def begin(self, integration: Integration, *, abandoned_after: timedelta) -> None:
+        """Start to revoke all that is overdue, in the background."""
+        try:
+            known = {integration.name: integration}
+            list(self._attempts(self._overdue(known, None, abandoned_after), known, None))
+            self._purge(known)
+        except StoreError as error:
+            logger.error("Overdue leases of %s could not be looked for: %s", integration.name, error)
+
+    def _attempts(
+        self, records: Iterable[LeaseRecord], integrations: Mapping[str, Integration], limit: int | None
+    ) -> Iterator[tuple[str, Future[Verdict]]]:
+        """Start one attempt for each lease that is to be reaped."""
+        started: set[str] = set()
+        for record in records:
+            if limit is not None and len(started) >= limit:
+                return
+            if record.id not in started:
+                started.add(record.id)
+                work = partial(self._reap_one, record, integrations[record.integration])
+                yield record.id, self._scheduler.submit(work)
+
+    def _reap_one(self, record: LeaseRecord, integration: Integration) -> Verdict:
+        """Make one attempt. One record that can't be dealt with never stops the others."""
+        try:
+            return self._revoker.reap(record, integration)
+        except Exception:
+            logger.exception("Lease %s could not be reaped", record.id)
+            return Verdict.FAILED
+
+    def _overdue(
+        self, integrations: Mapping[str, Integration], limit: int | None, abandoned_after: timedelta
+    ) -> Iterable[LeaseRecord]:
+        """Return what is to be reaped: what time has made due first, then what belonged to processes that are gone."""
+        return chain(
+            *(self._due(integration, limit, abandoned_after) for integration in integrations.values()),
+            *(self._failed(name, limit) for name in integrations),
+            self._abandoned(integrations),
+        )
+
+    def _failed(self, integration: str, limit: int | None) -> Iterable[LeaseRecord]:
+        """Find failed revocations, which are due whatever their back-off."""
+        store = self._books.store
+        return store.failed(integration, limit=limit) if isinstance(store, FailureIndex) else ()
+
+    def _failed_here(self, integrations: Collection[str]) -> Iterator[LeaseRecord]:
+        """Return what this process has failed to revoke: where its clock was set back, no time finds that.
+
+        Its background tries again by another clock, so this is for who asks to have it done now.
+        """
+        for entry in self._books.entries():
+            if entry.retry is not None and entry.record.integration in integrations:
+                yield entry.record
+
+    def _due(self, integration: Integration, limit: int | None, abandoned_after: timedelta) -> Iterator[LeaseRecord]:
+        """Find what is due by time, by the clock of the third party."""
+        names = [integration.name]
+        here = self._books.clock.now()
+        horizon = max(here, self._books.now(integration.name)) + _FARTHEST
+        first = self._books.store.due(horizon, integrations=names, limit=_FIRST_READ)
+        # What this process issues just now is no reason to ask what time it is there.
+        young = here - abandoned_after
+        if len(first) < _FIRST_READ and all(self._is_being_issued_here(record, young) for record in first):
+            return
+        self._books.ask_time(integration)
+        now = self._books.now(integration.name)
+        # A process writes its first pending record by a local clock: it has not seen the third party's yet.
+        abandoned = min(now, here) - abandoned_after if abandoned_after else None
+        until = max(now, here)
+        if not isinstance(self._books.store, FailureIndex):
+            # Failed revocations are due whatever their back-off, which is never longer than this.
+            until += LONGEST_BACKOFF
+        count = None if limit is None else max(limit, _FIRST_READ)
+        while True:
+            found = self._books.store.due(until, integrations=names, limit=count)
+            # The first look reached further ahead: it finds failed revocations whose clock was set back since.
+            known = {record.id: record for record in (*first, *found)}
+            ready = [record for record in known.values() if _is_overdue(record, now, abandoned)]
+            if count is None or limit is None or len(found) < count or len(ready) >= limit:
+                break
+            count *= 4
+        yield from ready
+
+    def _is_being_issued_here(self, record: LeaseRecord, young: datetime) -> bool:
+        """Tell whether a record is of an issue that this very process has begun a moment ago."""
+        return record.state is LeaseState.PENDING and record.owner == self._books.owner and record.created_at > young
+
+    def _abandoned(self, integrations: Mapping[str, Integration]) -> Iterator[LeaseRecord]:
+        """Find what belonged to processes of this host that are gone, whatever the time."""
+        here = current_owner()
+        for process, records in self._by_process(here.place, integrations):
+            if liveness(process, here) is not Liveness.GONE:
+                continue
+            for record in records():
+                if record.integration not in integrations:
+                    continue
+                if record.state is not LeaseState.REVOKING:
+                    yield record
+                elif (released := self._revoker.release(record)) is not None:
+                    yield released
+
+    def _by_process(
+        self, place: str, integrations: Collection[str]
+    ) -> Iterator[tuple[str, Callable[[], Iterable[LeaseRecord]]]]:
+        """Return the processes of a place that live leases depend on, each with how to read those leases."""
+        store = self._books.store
+        if isinstance(store, ProcessIndex):
+            for process in store.processes(place):
+                yield process, partial(store.of_process, process)
+            return
+        found: dict[str, list[LeaseRecord]] = {}
+        for name in integrations:
+            for record in store.records(integration=name):
+                if record.process is not None and record.process.startswith(place):
+                    found.setdefault(record.process, []).append(record)
+        for process, records in found.items():
+            yield process, partial(iter, records)
+
+    def _purge(self, names: Iterable[str]) -> None:
+        """Forget old tombstones."""
+        moments = [self._books.now(name) for name in names]
+        try:
+            self._books.store.purge(min(moments, default=self._books.clock.now()) - TOMBSTONE_AGE)
+        except StoreError as error:
+            logger.warning("Old tombstones could not be purged: %s", error)
+
+
+def _is_overdue(record: LeaseRecord, now: datetime, abandoned: datetime | None) -> bool:
+    """Tell whether time alone makes a lease one to reap: an issue that began by ``abandoned``, ``None`` for any."""
+    if record.state is LeaseState.PENDING:
+        # A process that is gone is found by its name; of one that can't be seen, age tells.
+        return abandoned is None or record.created_at <= abandoned
+    if record.state is LeaseState.ACTIVE:
+        return record.expires_at is not None and record.expires_at <= now
+    return not record.is_claimed(now)

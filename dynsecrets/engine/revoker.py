@@ -1,0 +1,263 @@
+"""How a lease is revoked: claimed, deleted, and tried again until it is gone."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from dynsecrets._internal.log import logger
+from dynsecrets.engine.process_identity import Liveness, liveness
+from dynsecrets.errors import DynsecretsError, LeaseNotFound, PermissionDenied, RevocationError, StoreError
+from dynsecrets.model.lifecycle import CLAIM_LENGTH, LeaseState, backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from dynsecrets.engine.scheduler import Scheduler
+    from dynsecrets.engine.state import Books
+    from dynsecrets.model.integration import Integration
+    from dynsecrets.model.record import LeaseRecord
+
+#: Pauses after the failed attempts that a caller waits for, in seconds. botocore makes attempts of its own within each.
+_PAUSES: Final = (0.5, 1.0)
+#: Pauses between looks at a revocation that another worker has begun, in seconds; the last one repeats.
+_LOOKS: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+class Verdict(Enum):
+    """How a reaper's attempt ended."""
+
+    REVOKED = "revoked"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class Revoker:
+    """Revokes leases for a manager. Thread-safe."""
+
+    def __init__(self, books: Books, scheduler: Scheduler) -> None:
+        self._books = books
+        self._scheduler = scheduler
+        self._random = random.SystemRandom()
+
+    def revoke(self, record: LeaseRecord, integration: Integration) -> None:
+        """Delete a lease, in a few attempts; when this returns it is gone, whoever deleted it.
+
+        Raises ``RevocationError`` where it can't be done now; the record says so, and the attempts go on in the
+        background.
+        """
+        worker = self._books.new_worker()
+        try:
+            for pause in _PAUSES:
+                try:
+                    self._attempt(record, integration, worker, wait=True)
+                except RevocationError as error:
+                    if isinstance(error.__cause__, PermissionDenied):
+                        raise
+                else:
+                    return
+                self._books.clock.sleep(pause)
+            self._attempt(record, integration, worker, wait=True)
+        except BaseException as error:
+            # On an interrupt, too: whoever waits goes away, the background goes on.
+            self.postpone(record, integration, error, worker=worker)
+            raise
+
+    def expire(self, lease_id: str) -> None:
+        """Revoke a lease of this process whose TTL is over; in the background."""
+        entry = self._books.entry(lease_id)
+        if entry is not None:
+            self._books.emit("expired", entry.record)
+            self.try_again(entry.record, entry.integration)
+
+    def try_again(self, record: LeaseRecord, integration: Integration) -> RevocationError | None:
+        """Make one attempt in the background, plan the next one if it fails, and return why."""
+        worker = self._books.new_worker()
+        try:
+            self._attempt(record, integration, worker, wait=True)
+        except RevocationError as error:
+            self.postpone(record, integration, error, worker=worker)
+            return error
+        return None
+
+    def reap(self, record: LeaseRecord, integration: Integration) -> Verdict:
+        """Make one attempt for a reaper, unless another worker is at it. Errors are kept in the record."""
+        worker = self._books.new_worker()
+        try:
+            mine = self._attempt(record, integration, worker, wait=False)
+        except RevocationError as error:
+            self.postpone(record, integration, error, worker=worker)
+            return Verdict.FAILED
+        if not mine:
+            return Verdict.SKIPPED
+        self._books.emit("reaped", record)
+        return Verdict.REVOKED
+
+    def postpone(
+        self,
+        record: LeaseRecord,
+        integration: Integration,
+        error: BaseException,
+        *,
+        worker: str | None = None,
+        handle: Mapping[str, str] | None = None,
+    ) -> LeaseRecord:
+        """Write down that a revocation failed, plan the next attempt, and return the record that says so.
+
+        ``worker`` is who tried, and ends no claim but its own: another one may have taken over what took too long.
+        ``handle`` is what an issue could not roll back, which is known better than the record knows it.
+        """
+        jitter = self._random.random()
+        now = self._books.now(record.integration)
+        why = str(error) or type(error).__name__
+
+        def fail(found: LeaseRecord) -> LeaseRecord:
+            failed = found.failed(now=now, error=why, jitter=jitter, handle=found.handle if handle is None else handle)
+            if found.claimed_by == worker or not found.is_claimed(now):
+                return failed
+            return attrs.evolve(failed, claimed_by=found.claimed_by, next_attempt_at=found.next_attempt_at)
+
+        late = handle is not None or self._is_late(record)
+        try:
+            found = self._books.write(record, fail)
+            if not found.live and late:
+                # The issue took so long that somebody gave it up and closed its record: what is left came after that.
+                found = fail(attrs.evolve(record, id=str(uuid.uuid4()), version=1))
+                self._books.store.insert(found)
+                self._forget(record.id)
+            record, late = found, False
+        except (StoreError, LeaseNotFound) as store_error:
+            logger.error("Lease %s is not revoked, and its record can't say so: %s", record.id, store_error)
+            # Counted all the same, so that the attempts get rarer.
+            record = fail(record)
+        if not record.live:
+            self._forget(record.id)
+            return record
+        self._books.emit("revoke_failed", record, error)
+        # An entry is of what the lease was made with, rather than of what somebody wanted to revoke it with.
+        entry = self._books.ensure(record, integration)
+        entry.late = late
+        at = self._books.clock.steady() + backoff(record.attempts, jitter).total_seconds()
+        failed = record
+        # One plan for a lease, however many tried in vain.
+        earlier, entry.retry = (
+            entry.retry,
+            self._scheduler.call_at(at, lambda: self.try_again(failed, entry.integration)),
+        )
+        if earlier is not None:
+            self._scheduler.cancel(earlier)
+        return record
+
+    def discard(self, record: LeaseRecord) -> LeaseRecord:
+        """Write down that nothing of a lease is left. Raises ``StoreError``."""
+        self._forget(record.id)
+        now = self._books.now(record.integration)
+        return self._books.write(record, lambda found: found.revoked(now=now))
+
+    def discard_later(self, record: LeaseRecord, failures: int = 1) -> None:
+        """Do so once the store takes it, as long as the process lives; after that a reaper finds nothing to delete."""
+        pause = backoff(failures, self._random.random()).total_seconds()
+        self._scheduler.call_at(self._books.clock.steady() + pause, lambda: self._discard_again(record, failures))
+
+    def _discard_again(self, record: LeaseRecord, failures: int) -> None:
+        try:
+            self.discard(record)
+        except LeaseNotFound:
+            return
+        except StoreError as error:
+            logger.info("The record of lease %s still doesn't say that it is revoked: %s", record.id, error)
+            self.discard_later(record, failures + 1)
+
+    def finish(self, record: LeaseRecord) -> None:
+        """Write down that a lease was revoked. Where that fails it is gone all the same, and it is written later."""
+        try:
+            record = self.discard(record)
+        except LeaseNotFound:
+            logger.warning("Lease %s is revoked; its record was gone before", record.id)
+        except StoreError as error:
+            logger.error("Lease %s is revoked, but its record doesn't say so yet: %s", record.id, error)
+            self.discard_later(record)
+        self._books.emit("revoked", record)
+
+    def _attempt(self, record: LeaseRecord, integration: Integration, worker: str, *, wait: bool) -> bool:
+        """Make one attempt. Tells whether this deleted the lease, or raises ``RevocationError``.
+
+        With ``wait`` it is gone when this returns, by whichever worker; without, another one may be at it.
+        """
+        claimed = self._claim(record, worker, wait=wait)
+        if claimed is None:
+            return False
+        try:
+            integration.revoke(claimed.handle)
+        except DynsecretsError as error:
+            error.lease_id = record.id
+            if isinstance(error, RevocationError):
+                raise
+            message = f"lease {record.id} could not be revoked: {error}"
+            raise RevocationError(message, code=error.code, operation=error.operation, lease_id=record.id) from error
+        except Exception as error:
+            message = f"lease {record.id} could not be revoked: {type(error).__name__}: {error}"
+            raise RevocationError(message, lease_id=record.id) from error
+        self.finish(claimed)
+        return True
+
+    def release(self, record: LeaseRecord) -> LeaseRecord | None:
+        """Take the claim of a worker that is gone off a lease; ``None`` where somebody else has done that."""
+        try:
+            return self._books.store.update(record.released(now=self._books.now(record.integration)))
+        except StoreError as error:
+            logger.info("Lease %s is somebody else's to revoke: %s", record.id, error)
+            return None
+
+    def _claim(self, record: LeaseRecord, worker: str, *, wait: bool) -> LeaseRecord | None:
+        """Begin a revocation, once no other worker is at it; ``None`` if the lease is gone, or is not waited for."""
+        books = self._books
+        looks = iter(_LOOKS)
+        pause = 0.0
+        while True:
+            now = books.now(record.integration)
+            try:
+                claimed = books.store.claim(record.id, worker, now + CLAIM_LENGTH, now)
+                if claimed is not None:
+                    return claimed
+                found = books.store.get(record.id)
+                if found.state is LeaseState.REVOKED and self._is_late(record):
+                    return record
+                if found.state is LeaseState.REVOKED:
+                    self._forget(record.id)
+                    return None
+                if found.process is not None and liveness(found.process) is Liveness.GONE and self.release(found):
+                    continue
+                if not wait:
+                    return None
+            except LeaseNotFound:
+                # Its record is lost; the lease may not be.
+                return record if record.live else None
+            except StoreError as error:
+                # The credential matters more than the record.
+                logger.error("Lease %s is revoked without a claim: %s", record.id, error)
+                return record
+            pause = next(looks, pause)
+            books.clock.sleep(pause)
+
+    def _is_late(self, record: LeaseRecord) -> bool:
+        """Tell whether something of a lease may have come to be after its record was closed."""
+        entry = self._books.entry(record.id)
+        return entry is not None and entry.late
+
+    def _forget(self, lease_id: str) -> None:
+        """Let go of a lease that is gone."""
+        entry = self._books.remove(lease_id)
+        for job in () if entry is None else (entry.job, entry.retry):
+            if job is not None:
+                self._scheduler.cancel(job)
+
+
+def not_revoked(lease_ids: Iterable[str]) -> str:
+    """Say which leases could not be revoked."""
+    ids = list(lease_ids)
+    return f"{len(ids)} {'lease' if len(ids) == 1 else 'leases'} could not be revoked: {', '.join(ids)}"

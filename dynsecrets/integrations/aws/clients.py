@@ -1,0 +1,224 @@
+"""The boto3 clients of an integration: made once, shared by all threads, made anew in a forked child."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from cachetools import TTLCache
+
+from dynsecrets._internal.fork_safety import reset_after_fork
+from dynsecrets.errors import InvalidConfig
+from dynsecrets.integrations.aws.errors import service_date
+from dynsecrets.integrations.aws.request_tracking import Effects
+from dynsecrets.model.masking import MASK, Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    import boto3
+    from botocore.config import Config
+
+_FALLBACK_REGION: Final = "us-east-1"
+_IDENTITY_FOR_S: Final = 3600.0
+_SECRET_IN_ANSWER: Final = re.compile(r"(<SecretAccessKey>)[^<]*")
+
+
+class AwsClients:
+    """Makes and keeps the clients. Explicit keys are held until the session is built, and then only by botocore."""
+
+    def __init__(
+        self,
+        *,
+        session: boto3.Session | None,
+        profile: str | None,
+        keys: Mapping[str, str],
+        region: str | None,
+        endpoint_url: str | None,
+        config: Config | None,
+    ) -> None:
+        self._session = session
+        self._profile = profile
+        self._keys = {name: Secret(key) for name, key in keys.items()}
+        self._region = region
+        self._endpoint_url = endpoint_url
+        self._config = config
+        #: What each thread knows of the effects of its last IAM call.
+        self.effects: Final[Effects] = Effects()
+        self._lock = threading.RLock()
+        self._clients: dict[str, Any] = {}
+        self._identities: TTLCache[str, str] = TTLCache(maxsize=1, ttl=_IDENTITY_FOR_S)
+        self._probed = threading.local()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Forget the parent's clients: two processes must not share their connections."""
+        self._lock = threading.RLock()
+        self._clients = {}
+        self._probed = threading.local()
+
+    @property
+    def endpoint_url(self) -> str | None:
+        """The endpoint that every client uses, where one was given."""
+        return self._endpoint_url
+
+    @property
+    def region(self) -> str | None:
+        """The region given, or the one that boto3 finds."""
+        return self._region or self.base_session().region_name
+
+    def base_session(self) -> boto3.Session:
+        """Return the session with the integration's own credentials."""
+        with self._lock:
+            if self._session is None:
+                import boto3
+
+                keys: dict[str, Any] = {name: secret.reveal() for name, secret in self._keys.items()}
+                self._session = boto3.Session(region_name=self._region, profile_name=self._profile, **keys)
+                self._keys.clear()
+            return self._session
+
+    def iam(self) -> Any:
+        """Return the IAM client."""
+        return self._once("iam", self._make_iam)
+
+    def sts(self) -> Any:
+        """Return an STS client on the integration's own credentials."""
+        return self._once("sts", lambda: self._make_sts(self.base_session(), self._client_config()))
+
+    def caller_identity(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """Ask STS who a leased key is. ``sts:GetCallerIdentity`` needs no permissions (STS API reference)."""
+        client = self._once("probe", self._make_probe)
+        self._probed.values = values
+        try:
+            identity: dict[str, Any] = client.get_caller_identity()
+        finally:
+            del self._probed.values
+        return identity
+
+    def service_time(self) -> datetime | None:
+        """Ask STS for its time, with whatever answer."""
+        return service_date(self.sts().get_caller_identity())
+
+    def account(self) -> str:
+        """Return the number of the account that the credentials are of. Asked for once an hour: they may change."""
+        with self._lock:
+            known = self._identities.get("account")
+        if known is None:
+            known = str(self.sts().get_caller_identity()["Account"])
+            with self._lock:
+                self._identities["account"] = known
+        return known
+
+    def _once(self, kind: str, make: Callable[[], Any]) -> Any:
+        """Return a client, made when it is first asked for, by one thread: boto3 sessions are not thread-safe."""
+        client = self._clients.get(kind)
+        if client is None:
+            with self._lock:
+                client = self._clients.get(kind)
+                if client is None:
+                    client = self._clients[kind] = make()
+        return client
+
+    def _make_iam(self) -> Any:
+        hide_secrets_in_botocore_logs()
+        # IAM is the same in all regions of a partition, yet with an endpoint given botocore wants one to be named.
+        client = self.base_session().client(
+            "iam",
+            region_name=self.region or _FALLBACK_REGION,
+            endpoint_url=self._endpoint_url,
+            config=self._client_config(),
+        )
+        self.effects.watch(client)
+        return client
+
+    def _make_sts(self, session: boto3.Session, config: Config) -> Any:
+        region = self.region or _FALLBACK_REGION
+        return session.client("sts", region_name=region, endpoint_url=self._endpoint_url, config=config)
+
+    def _make_probe(self) -> Any:
+        """Return an STS client that signs each call with the key that the calling thread has set.
+
+        A client for each lease would cost more CPU than all other work of that lease.
+        """
+        import boto3
+        import botocore.session
+
+        from dynsecrets.integrations.aws.credentials import FollowingCredentials, FollowingProvider
+
+        probed = self._probed
+        credentials = FollowingCredentials(lambda: probed.values)
+        session = botocore.session.Session(profile=self._profile)
+        session.get_component("credential_provider").providers.insert(0, FollowingProvider(credentials))
+        config = self._client_config(retries={"mode": "standard", "total_max_attempts": 2})
+        return self._make_sts(boto3.Session(botocore_session=session), config)
+
+    def _client_config(self, **overrides: Any) -> Config:
+        """Return the settings of a client; those of the caller win."""
+        from botocore.config import Config
+
+        from dynsecrets._version import __version__
+
+        settings: dict[str, Any] = {
+            # IAM takes few writes a second; adaptive retries slow down with it.
+            "retries": {"mode": "adaptive", "total_max_attempts": 5},
+            "connect_timeout": 5,
+            "read_timeout": 20,
+            "max_pool_connections": 64,
+            "user_agent_extra": f"dynsecrets/{__version__}",
+            **overrides,
+        }
+        config = Config(**settings)
+        return config if self._config is None else config.merge(self._config)
+
+
+def check_credentials(
+    session: object,
+    profile: object,
+    access_key_id: object,
+    secret_access_key: object,
+    session_token: object,
+) -> dict[str, str]:
+    """Return the explicit keys, by boto3's names; raise ``InvalidConfig`` for half a pair or two ways at once."""
+    given = {
+        "aws_access_key_id": access_key_id,
+        "aws_secret_access_key": secret_access_key,
+        "aws_session_token": session_token,
+    }
+    keys: dict[str, str] = {}
+    for name, key in given.items():
+        if isinstance(key, str) and key:
+            keys[name] = key
+        elif key is not None:
+            raise InvalidConfig(f"{name.removeprefix('aws_')} must be text that is not empty")
+    if keys and not {"aws_access_key_id", "aws_secret_access_key"} <= keys.keys():
+        raise InvalidConfig("access_key_id and secret_access_key belong together; give both, or neither")
+    if sum((session is not None, profile is not None, bool(keys))) > 1:
+        raise InvalidConfig("give one of session, profile and access_key_id/secret_access_key; each names credentials")
+    if session is not None and not callable(getattr(session, "client", None)):
+        raise InvalidConfig(f"session must be a boto3.Session, not of type {type(session).__name__}")
+    if profile is not None and (not isinstance(profile, str) or not profile):
+        raise InvalidConfig("profile must be the name of a profile of the AWS config files")
+    return keys
+
+
+class _HideSecrets(logging.Filter):
+    """Masks the secret access key in the answers that botocore logs at DEBUG."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass, rewritten where it quotes a secret."""
+        if record.args and any(b"SecretAccessKey" in arg for arg in record.args if isinstance(arg, bytes)):
+            record.msg = _SECRET_IN_ANSWER.sub(rf"\1{MASK}", record.getMessage())
+            record.args = None
+        return True
+
+
+_hide_secrets = _HideSecrets()
+
+
+def hide_secrets_in_botocore_logs() -> None:
+    """Have botocore's DEBUG log show the answers of CreateAccessKey with the secret masked. Repeating it is fine."""
+    logging.getLogger("botocore.parsers").addFilter(_hide_secrets)

@@ -1,0 +1,87 @@
+"""The policy that an integration's own user needs, and checks of what its clients are made with. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from dynsecrets._internal.messages import quote
+from dynsecrets.errors import InvalidConfig
+from dynsecrets.integrations.aws.policy_document import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dynsecrets.model.config import DynamicSecretConfig
+
+#: All that the default features need, on the integration's own path.
+DEFAULT_ACTIONS: Final = (
+    "iam:CreateUser",
+    "iam:CreateAccessKey",
+    "iam:PutUserPolicy",
+    "iam:ListAccessKeys",
+    "iam:ListUserPolicies",
+    "iam:DeleteAccessKey",
+    "iam:DeleteUserPolicy",
+    "iam:DeleteUser",
+)
+PARTITIONS: Final = ("aws", "aws-cn", "aws-us-gov")
+_ACCOUNT: Final = re.compile(r"\*|[0-9]{12}")
+_REGION: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)+")
+
+
+def required_policy(
+    path: str, configs: Sequence[DynamicSecretConfig], *, account_id: str, partition: str, sweep: bool
+) -> dict[str, Any]:
+    """Return the least-privilege policy document for these configs under a path."""
+    if not isinstance(account_id, str) or not _ACCOUNT.fullmatch(account_id):
+        raise InvalidConfig(f'account_id {quote(account_id)} is not accepted; give 12 digits as text, or "*"')
+    if partition not in PARTITIONS:
+        raise InvalidConfig(f"partition {quote(partition)} is not accepted; give one of {', '.join(PARTITIONS)}")
+    for config in configs:
+        if not hasattr(config, "managed_policy_arns"):
+            raise InvalidConfig(f"required_policy takes DynamicSecretConfig objects, not {quote(config)}")
+    iam = f"arn:{partition}:iam::{account_id}"
+    users = f"{iam}:user{path}*"
+    statements = [_statement(DEFAULT_ACTIONS, users)]
+    if any(config.tags for config in configs):
+        statements.append(_statement(["iam:TagUser"], users))
+    boundaries = sorted({config.permissions_boundary for config in configs if config.permissions_boundary})
+    if boundaries:
+        statements.append(
+            _statement(["iam:PutUserPermissionsBoundary"], users, {"iam:PermissionsBoundary": boundaries})
+        )
+    arns = sorted({arn for config in configs for arn in config.managed_policy_arns})
+    if arns:
+        actions = ["iam:AttachUserPolicy", "iam:DetachUserPolicy"]
+        statements.append(_statement(actions, users, {"iam:PolicyARN": arns}))
+    groups = sorted({group for config in configs for group in config.groups})
+    if groups:
+        # These two actions are granted on the group; where its path is not known, any path of that name is meant.
+        resources = [f"{iam}:group/{prefix}{group}" for group in groups for prefix in ("", "*/")]
+        statements.append(_statement(["iam:AddUserToGroup", "iam:RemoveUserFromGroup"], resources))
+    if sweep:
+        statements.append(_statement(["iam:ListUsers"], users))
+    return {"Version": VERSION, "Statement": statements}
+
+
+def check_client_options(region: object, endpoint_url: object, botocore_config: object) -> None:
+    """Raise ``InvalidConfig`` for a region, endpoint or botocore config that no client could be made with."""
+    if region is not None and (not isinstance(region, str) or not _REGION.fullmatch(region)):
+        raise InvalidConfig(f'region {quote(region)} is not accepted; give one like "eu-central-1"')
+    if endpoint_url is not None:
+        parts = urlsplit(endpoint_url) if isinstance(endpoint_url, str) else None
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidConfig(f'endpoint_url {quote(endpoint_url)} is not accepted; give one like "http://host:5000"')
+    if botocore_config is not None and not callable(getattr(botocore_config, "merge", None)):
+        raise InvalidConfig(f"botocore_config must be a botocore.config.Config, not {quote(botocore_config)}")
+
+
+def _statement(
+    actions: Sequence[str], resource: str | list[str], arn_equals: dict[str, list[str]] | None = None
+) -> dict[str, Any]:
+    statement: dict[str, Any] = {"Effect": "Allow", "Action": list(actions), "Resource": resource}
+    if arn_equals:
+        statement["Condition"] = {"ArnEquals": arn_equals}
+    return statement

@@ -1,0 +1,69 @@
+"""A ``boto3.Session`` on a leased user: it bears with servers that don't know the young key yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import boto3
+from typing_extensions import override
+
+from dynsecrets.integrations.aws.errors import UNKNOWN_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 2.0
+
+
+class TolerantSession(boto3.Session):
+    """A session whose clients, while its key is young, ask again when a server doesn't know the key.
+
+    IAM is eventually consistent: some front ends learn of a key seconds after others. Clients and resources get
+    ``endpoint_url`` where none is given to them. Like any ``boto3.Session`` it is not to be shared between threads; its
+    clients are.
+    """
+
+    def __init__(self, *, is_young: Callable[[], bool], endpoint_url: str | None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._endpoint_url = endpoint_url
+        self.events.register("needs-retry", retry_unknown_key(is_young))  # type: ignore[arg-type]  # It may answer.
+
+    @override
+    def client(self, *args: Any, **kwargs: Any) -> Any:
+        """Make a client, as ``boto3.Session.client`` does."""
+        return super().client(*args, **self._with_endpoint(args, kwargs))
+
+    @override
+    def resource(self, *args: Any, **kwargs: Any) -> Any:
+        """Make a resource, as ``boto3.Session.resource`` does."""
+        return super().resource(*args, **self._with_endpoint(args, kwargs))
+
+    def _with_endpoint(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        # endpoint_url is the sixth positional argument of both methods.
+        if self._endpoint_url is None or len(args) > 5 or kwargs.get("endpoint_url") is not None:
+            return kwargs
+        return {**kwargs, "endpoint_url": self._endpoint_url}
+
+
+def following_session(read: Callable[[], Mapping[str, str]], **kwargs: Any) -> TolerantSession:
+    """Return a session whose clients sign each request with what ``read`` returns then."""
+    import botocore.session
+
+    from dynsecrets.integrations.aws.credentials import FollowingCredentials, FollowingProvider
+
+    session = botocore.session.Session()
+    session.get_component("credential_provider").providers.insert(0, FollowingProvider(FollowingCredentials(read)))
+    return TolerantSession(botocore_session=session, **kwargs)
+
+
+def retry_unknown_key(is_young: Callable[[], bool]) -> Callable[..., float | None]:
+    """Return a handler of botocore's ``needs-retry`` event that has young keys tried again."""
+
+    def handle(response: Any = None, attempts: int = 1, **_kwargs: object) -> float | None:
+        """Return how long to wait before the request is sent again, or ``None`` to leave it at that."""
+        if response is None or response[1].get("Error", {}).get("Code") not in UNKNOWN_KEY or not is_young():
+            return None
+        return float(min(_FIRST_PAUSE * 2 ** min(attempts - 1, 10), _LONGEST_PAUSE))
+
+    return handle

@@ -1,0 +1,272 @@
+"""Deleting a leased user: three calls where the record knows its names, a thorough second look where it doesn't.
+
+The key dies in the first round trip, whatever comes after. DeleteUser is what proves the end: IAM refuses it with
+DeleteConflict while anything hangs on the user (IAM API reference, DeleteUser), so what was overlooked is found.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from dynsecrets._internal.log import logger
+from dynsecrets._internal.messages import quote
+from dynsecrets.errors import DynsecretsError, PermissionDenied, RevocationError
+from dynsecrets.integrations.aws.errors import code_of, is_unresolved, scrub, service_date, translate
+from dynsecrets.integrations.aws.send_deadline import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from dynsecrets._internal.concurrency import Fanout
+    from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
+
+#: What the thorough way looks for in every case, with the default permissions.
+_BASIC: Final = (
+    ("ListAccessKeys", "AccessKeyMetadata", "DeleteAccessKey", {"AccessKeyId": "AccessKeyId"}),
+    ("ListUserPolicies", "PolicyNames", "DeleteUserPolicy", {"PolicyName": None}),
+)
+#: What a leased user with a broad policy can have made for itself; looked for when IAM says that something is left.
+_EXTRAS: Final = (
+    ("ListAttachedUserPolicies", "AttachedPolicies", "DetachUserPolicy", {"PolicyArn": "PolicyArn"}),
+    ("ListGroupsForUser", "Groups", "RemoveUserFromGroup", {"GroupName": "GroupName"}),
+    ("ListMFADevices", "MFADevices", "DeactivateMFADevice", {"SerialNumber": "SerialNumber"}),
+    ("ListSSHPublicKeys", "SSHPublicKeys", "DeleteSSHPublicKey", {"SSHPublicKeyId": "SSHPublicKeyId"}),
+    ("ListSigningCertificates", "Certificates", "DeleteSigningCertificate", {"CertificateId": "CertificateId"}),
+    (
+        "ListServiceSpecificCredentials",
+        "ServiceSpecificCredentials",
+        "DeleteServiceSpecificCredential",
+        {"ServiceSpecificCredentialId": "ServiceSpecificCredentialId"},
+    ),
+)
+#: How long to wait between looks at a user that may not be visible yet, in seconds; the last one repeats.
+_PAUSES: Final = (0.25, 0.5, 1.0, 2.0)
+_MORE_LOOKS: Final = 40
+#: A date that lies this far in the future was written by a clock that was wrong.
+_SET_BACK: Final = timedelta(minutes=1)
+
+
+class Teardown:
+    """One revocation of one user."""
+
+    def __init__(self, integration: AwsIamIntegration, fanout: Fanout) -> None:
+        self._iam = integration
+        self._fanout = fanout
+        self._denied: list[str] = []
+        self._deadline = Deadline()
+
+    def run(self, handle: Mapping[str, str]) -> None:
+        """Delete what a handle names. Raises ``RevocationError`` where it can't be done now."""
+        if not handle:
+            return
+        user_name = self._within_reach(handle)
+        try:
+            self._delete(user_name, handle)
+        except DynsecretsError:
+            raise
+        except Exception as exc:
+            raise self._failure(exc, "DeleteUser") from scrub(exc)
+
+    def _delete(self, user_name: str, handle: Mapping[str, str]) -> None:
+        for pause in (*_PAUSES, *[_PAUSES[-1]] * _MORE_LOOKS):
+            answer = self._first_round(user_name, handle)
+            if answer is None:
+                answer = self._delete_user(user_name)
+            if answer is not None and code_of(answer) == "DeleteConflict":
+                self._sweep(user_name, _BASIC)
+                answer = self._delete_user(user_name)
+            if answer is not None and code_of(answer) == "DeleteConflict":
+                self._sweep_extras(user_name)
+                answer = self._delete_user(user_name)
+            if answer is None:
+                return
+            absent = code_of(answer) == "NoSuchEntity" or (
+                is_unresolved(answer, user_name) and self._is_absent(user_name, handle)
+            )
+            if not absent:
+                failure = self._failure(answer, "DeleteUser")
+                raise failure from failure.__cause__ or scrub(answer)
+            # Not even where a request of ours had no clear answer: it may have done nothing, and the next one have met
+            # a server that doesn't know the user yet. And one of a process that is gone may still be under way.
+            if self._is_settled(handle, answer):
+                self._check_account(handle)
+                return
+            time.sleep(pause)
+        raise RevocationError(
+            f"AWS knows no user {quote(user_name)}, and by AWS's own clock that user is too young for this to be proof"
+        )
+
+    def _first_round(self, user_name: str, handle: Mapping[str, str]) -> Exception | None:
+        """Delete all that is known to hang on the user, at the same time; ``NoSuchEntity`` if there is no user."""
+        todo: list[tuple[str, dict[str, str]]] = []
+        key_id = handle.get("access_key_id")
+        if key_id:
+            todo.append(("DeleteAccessKey", {"AccessKeyId": key_id}))
+        if "policy_name" in handle:
+            todo.append(("DeleteUserPolicy", {"PolicyName": handle["policy_name"]}))
+        todo += [("DetachUserPolicy", {"PolicyArn": arn}) for arn in handle.get("managed_policies", "").split()]
+        todo += [("RemoveUserFromGroup", {"GroupName": group}) for group in handle.get("groups", "").split()]
+        if key_id is None:
+            # A key may exist that nobody knows: look, before all else.
+            missing = self._sweep(user_name, _BASIC)
+            if missing is not None:
+                return missing
+            todo = [(operation, names) for operation, names in todo if operation != "DeleteUserPolicy"]
+        self._all(user_name, todo)
+        return None
+
+    def _delete_user(self, user_name: str) -> Exception | None:
+        """Delete the user; return what stood against it."""
+        try:
+            self._iam.call("DeleteUser", UserName=user_name)
+        except Exception as exc:  # judged by the caller.
+            return exc
+        return None
+
+    def _is_absent(self, user_name: str, handle: Mapping[str, str]) -> bool:
+        """Find out whether a user that can't be deleted is there at all, with the permissions that leasing needs.
+
+        Its name is free if it can be taken: the user that this makes has no key and no policy, and is deleted again. It
+        has the tags and the boundary of the leased one, since the account may demand them. It is not made once others
+        may have taken this revocation over.
+        """
+        try:
+            arguments = self._iam.user_arguments(handle)
+            self._iam.call("CreateUser", deadline=self._deadline, UserName=user_name, **arguments)
+        except Exception:  # it exists, or nothing can be told; the refusal stands.
+            return False
+        return self._delete_user(user_name) is None
+
+    def _sweep(
+        self, user_name: str, kinds: Sequence[tuple[str, str, str, Mapping[str, str | None]]]
+    ) -> Exception | None:
+        """List what hangs on the user, page by page, and delete it; return ``NoSuchEntity`` if there is no user."""
+        listings = self._fanout.together(
+            [partial(self._listed, user_name, lister, member) for lister, member, _, _ in kinds]
+        )
+        todo: list[tuple[str, dict[str, str]]] = []
+        failed: list[tuple[str, Exception]] = []
+        for (lister, _, deleter, names), listing in zip(kinds, listings, strict=True):
+            if listing.error is not None:
+                failed.append((lister, listing.error))
+            for found in listing.value or ():
+                arguments = {name: found if key is None else found[key] for name, key in names.items()}
+                todo.append((deleter, arguments))
+        missing = [error for _, error in failed if code_of(error) == "NoSuchEntity"]
+        if len(missing) == len(kinds):
+            # One server that knows the user, though nothing hangs on it, says more than others that don't.
+            return missing[0]
+        self._all(user_name, todo)
+        self._note_all(failed)
+        return None
+
+    def _sweep_extras(self, user_name: str) -> None:
+        """Delete what only a user itself, or somebody else, can have added."""
+        try:
+            self._sweep(user_name, _EXTRAS)
+        except DynsecretsError as error:
+            # Not every partition has every kind. DeleteUser tells whether it mattered.
+            logger.info("Not all that may hang on user %s could be looked for: %s", user_name, error)
+        try:
+            self._iam.call("DeleteLoginProfile", UserName=user_name)
+        except Exception as exc:  # noted, and DeleteUser tells whether it mattered.
+            self._note_all([("DeleteLoginProfile", exc)])
+
+    def _listed(self, user_name: str, operation: str, member: str) -> list[Any]:
+        """Return all pages of a listing."""
+        return [entry for page in self._pages(user_name, operation) for entry in page.get(member, ())]
+
+    def _pages(self, user_name: str, operation: str) -> Iterator[dict[str, Any]]:
+        arguments: dict[str, Any] = {}
+        while True:
+            page = self._iam.call(operation, UserName=user_name, **arguments)
+            yield page
+            if not page.get("IsTruncated") or not page.get("Marker"):
+                return
+            arguments = {"Marker": page["Marker"]}
+
+    def _all(self, user_name: str, todo: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        """Make calls at the same time; what is missing already is fine, all else is noted or raised."""
+        calls: list[Callable[[], Any]] = [
+            partial(self._iam.call, operation, UserName=user_name, **names) for operation, names in todo
+        ]
+        outcomes = zip(todo, self._fanout.together(calls), strict=True)
+        self._note_all(
+            [(operation, outcome.error) for (operation, _), outcome in outcomes if outcome.error is not None]
+        )
+
+    def _note_all(self, failed: Sequence[tuple[str, Exception]]) -> None:
+        """Keep refused actions for the end, so that everything else is still tried; raise the first other error."""
+        others: list[tuple[Exception, DynsecretsError]] = []
+        for operation, error in failed:
+            if code_of(error) == "NoSuchEntity":
+                continue
+            translated = translate(error, operation, revoking=True)
+            if isinstance(translated, PermissionDenied):
+                self._denied += [action for action in translated.actions if action not in self._denied]
+            else:
+                others.append((error, translated))
+        if others:
+            error, translated = others[0]
+            raise translated from scrub(error)
+
+    def _failure(self, error: Exception, operation: str) -> DynsecretsError:
+        """Return the error of a revocation, caused by a ``PermissionDenied`` that names all that was refused."""
+        translated = translate(error, operation, revoking=True)
+        actions = list(self._denied)
+        if isinstance(translated, PermissionDenied):
+            actions += [action for action in translated.actions if action not in actions]
+        if not actions:
+            return translated
+        denied = PermissionDenied(
+            f"the integration's credentials may not {', '.join(actions)}",
+            actions=actions,
+            code="AccessDenied",
+            operation=operation,
+        )
+        denied.__cause__ = scrub(error)
+        failure = RevocationError(
+            f"the user can't be deleted: {denied}; grant it, or delete the user by hand ({translated})",
+            code=code_of(error),
+            operation=operation,
+        )
+        failure.__cause__ = denied
+        return failure
+
+    def _within_reach(self, handle: Mapping[str, str]) -> str:
+        """Return the user's name if it is one of this integration's: records can be wrong, or tampered with."""
+        user_name = handle.get("user_name", "")
+        if not self._iam.is_ours(user_name) or handle.get("path") != self._iam.path:
+            raise RevocationError(
+                f"user {quote(user_name)} under path {quote(handle.get('path'))} is none of this integration's "
+                f"({self._iam.path}{self._iam.username_prefix}…), so nothing was deleted; revoke it with the "
+                "integration that made it, or look into who changed the record"
+            )
+        return user_name
+
+    def _check_account(self, handle: Mapping[str, str]) -> None:
+        """Refuse to believe "no such user" in another account than the one that the user was made in."""
+        made_in = handle.get("account")
+        if made_in is None:
+            return
+        here = self._iam.clients.account()
+        if here != made_in:
+            raise RevocationError(
+                f"user {quote(handle['user_name'])} was made in account {made_in}, and the integration's credentials "
+                f"are of account {here}; revoke it with those of account {made_in}"
+            )
+
+    def _is_settled(self, handle: Mapping[str, str], answer: Exception) -> bool:
+        """Tell whether a user is old enough for "no such user" to be believed."""
+        since, now = handle.get("created_at"), service_date(getattr(answer, "response", None))
+        if since is None or now is None:
+            # Planned by a local clock, which may have been set back since; an age can't be negative.
+            since, now = handle.get("planned_at", since), datetime.now(UTC)
+        try:
+            age = now - datetime.fromisoformat(since or "")
+        except ValueError:
+            return True
+        return age >= self._iam.settles_after or age < -_SET_BACK

@@ -1,0 +1,116 @@
+"""The "Connect" step: who are the credentials, and can they do the job?
+
+A canary user is made and removed. Every action is tried, also after one was refused, so that all that is missing is
+named at once; what deletes is tried before there is anything to delete, so that as little as possible is left where
+it is refused.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from dynsecrets._internal.concurrency import Outcome
+from dynsecrets.errors import PermissionDenied
+from dynsecrets.integrations.aws.errors import code_of, is_unresolved, scrub, translate
+from dynsecrets.integrations.aws.policy_document import render
+from dynsecrets.model.integration import Identity
+from dynsecrets.model.naming import random_suffix
+
+if TYPE_CHECKING:
+    from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
+    from dynsecrets.model.config import DynamicSecretConfig
+
+_CANARY_TTL: Final = timedelta(minutes=5)
+#: Formed like a key id, and nobody's.
+_NO_KEY: Final = "AKIA0000000000000000"
+
+
+def verify(integration: AwsIamIntegration, config: DynamicSecretConfig | None) -> Identity:
+    """Return who the integration is, or raise an error that names each missing action."""
+    canary = _Canary(integration, config)
+    identity = canary.identity()
+    canary.run()
+    if canary.denied:
+        left = f"; the canary user {canary.user_name} is left, delete it by hand" if canary.is_left else ""
+        unknown = f" (whether it may {', '.join(canary.unknown)} can't be told before that)" if canary.unknown else ""
+        raise PermissionDenied(
+            f"{identity.arn} lacks permissions to lease users under {integration.path}: {', '.join(canary.denied)}"
+            f"{unknown}; grant them, as integration.required_policy() lists{left}",
+            actions=canary.denied,
+            code="AccessDenied",
+        )
+    return identity
+
+
+class _Canary:
+    """One user that is made and removed to see whether it can be."""
+
+    def __init__(self, integration: AwsIamIntegration, config: DynamicSecretConfig | None) -> None:
+        self._iam = integration
+        self._arguments = integration.user_arguments({} if config is None else integration.plan(config))
+        self.user_name = integration.username_prefix + random_suffix()
+        self._policy_name = integration.policy_name_prefix + random_suffix()
+        self.denied: list[str] = []
+        self.unknown: list[str] = []
+        self.is_left = False
+
+    def identity(self) -> Identity:
+        """Ask STS who the integration's credentials are; no permission is needed for it."""
+        asked = Outcome.of(lambda: self._iam.clients.sts().get_caller_identity())
+        if asked.error is not None:
+            raise translate(asked.error, "GetCallerIdentity") from scrub(asked.error)
+        answer: Any = asked.value
+        return Identity(account=answer["Account"], arn=answer["Arn"], user_id=answer["UserId"])
+
+    def run(self) -> None:
+        """Try every action."""
+        self.is_left = self._try("CreateUser", **self._arguments) is not None
+        self._try("ListAccessKeys")
+        self._try("ListUserPolicies")
+        may_delete_key = self._try("DeleteAccessKey", AccessKeyId=_NO_KEY) is not None
+        may_delete_policy = self._try("DeleteUserPolicy", PolicyName=self._policy_name) is not None
+        document = render(None, datetime.now(UTC) + _CANARY_TTL)
+        policy = {"PolicyName": self._policy_name, "PolicyDocument": document}
+        if not may_delete_policy:
+            self._try_on_nobody("PutUserPolicy", **policy)
+        elif self._try("PutUserPolicy", **policy) is not None:
+            self._try("DeleteUserPolicy", PolicyName=self._policy_name)
+        if not may_delete_key:
+            self._try_on_nobody("CreateAccessKey")
+        elif made := self._try("CreateAccessKey"):
+            self._try("DeleteAccessKey", AccessKeyId=made["AccessKey"]["AccessKeyId"])
+        if self._try("DeleteUser") is not None:
+            self.is_left = False
+
+    def _try(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
+        """Make a call on the canary; ``None`` if it was refused, an empty answer if there was nothing to act on."""
+        return self._call(self.user_name, operation, arguments, exists=self.is_left)
+
+    def _try_on_nobody(self, operation: str, **arguments: Any) -> None:
+        """Make a call on a user that doesn't exist, since what it would make could not be deleted again."""
+        self._call(self._iam.username_prefix + random_suffix(), operation, arguments, exists=False)
+
+    def _call(
+        self, user_name: str, operation: str, arguments: dict[str, Any], *, exists: bool
+    ) -> dict[str, Any] | None:
+        outcome = Outcome.of(lambda: self._iam.call_once_there(user_name, operation, arguments, wait=exists))
+        if outcome.error is None:
+            return dict(outcome.value or {})
+        if code_of(outcome.error) == "NoSuchEntity":
+            return {}
+        failure = translate(outcome.error, operation)
+        if not isinstance(failure, PermissionDenied):
+            self._remove()
+            raise failure from scrub(outcome.error)
+        if not exists and operation != "CreateUser" and is_unresolved(outcome.error, user_name):
+            # The answer for a user that doesn't exist where permissions are limited to a path: it says nothing.
+            self.unknown.append(f"iam:{operation}")
+        else:
+            self.denied += [action for action in failure.actions if action not in self.denied]
+        return None
+
+    def _remove(self) -> None:
+        """Remove what may have been made, after an error that is no refusal."""
+        handle = {"user_name": self.user_name, "path": self._iam.path, "policy_name": self._policy_name}
+        Outcome.of(lambda: self._iam.revoke(handle))

@@ -1,0 +1,1 @@
+"""What people lease with: ``lease()``, ``renewing()`` and pools."""

@@ -1,0 +1,125 @@
+"""Leases made ahead, so that a block starts in microseconds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+from dynsecrets._internal.async_bridge import in_thread
+from dynsecrets._internal.cleanup import clean_up
+from dynsecrets._internal.messages import quote
+from dynsecrets.errors import InvalidConfig
+from dynsecrets.leasing.decorator import decorate
+from dynsecrets.leasing.lease_context import LeaseContext
+from dynsecrets.leasing.pool_state import Stock
+from dynsecrets.leasing.renewing import backstage_of, check_manager
+from dynsecrets.model.config import DynamicSecretConfig
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from dynsecrets.engine.manager import LeaseManager
+    from dynsecrets.model.lease import Lease
+    from dynsecrets.model.ttl import TTL
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class LeasePool:
+    """Keeps ``size`` fresh, usable leases ready: ``with pool.lease() as creds:``.
+
+    Each is handed out once, to one caller, and revoked when its block ends; another one is made in the background. A
+    lease that got too old while it waited is replaced. A burst larger than the pool waits for leases to be made, and
+    is served in order. ``ttl`` is that of each lease, counted from its making: half of it may be over when it is
+    handed out.
+
+    Filling begins at once, in the background. ``close()``, and leaving the pool's own ``with`` or ``async with`` block,
+    revokes what was never handed out. Thread-safe. A forked child fills a pool of its own; the parent's leases are
+    never handed out there. Raises ``InvalidConfig`` and ``InvalidTTL``.
+    """
+
+    def __init__(
+        self,
+        config: DynamicSecretConfig,
+        size: int,
+        ttl: TTL | None = None,
+        *,
+        manager: LeaseManager | None = None,
+    ) -> None:
+        if not isinstance(config, DynamicSecretConfig):
+            raise InvalidConfig(f"LeasePool takes a DynamicSecretConfig, not {quote(config)}")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise InvalidConfig(f"size {quote(size)} is not accepted; give a whole number of at least 1")
+        check_manager(manager)
+        length = config.ttl(ttl)
+        self._config = config
+        self._size = size
+        self._stock = Stock(backstage_of(manager), config, size, length)
+        self._stock.order()
+
+    def lease(self) -> LeaseContext:
+        """Return a context manager, for ``with`` and ``async with``, that hands over one ready lease.
+
+        Each entry takes another one, leaving it revokes it. Where none is ready, entering waits for one, and raises
+        what its making met. It decorates functions too, as ``lease()`` does.
+        """
+        return _PooledContext(self._stock)
+
+    @property
+    def ready(self) -> int:
+        """How many leases are ready to be handed out."""
+        return self._stock.ready
+
+    def close(self) -> None:
+        """Revoke what was never handed out, and hand out nothing more; what is in use ends with its blocks.
+
+        Waits for what is just being made, and revokes it too. Closing twice is fine. Raises ``RevocationError`` where
+        something could not be revoked.
+        """
+        self._stock.close()
+
+    def __enter__(self) -> Self:
+        """Return the pool."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the pool; an error of the block is not masked by one of closing."""
+        clean_up(self.close, error)
+
+    async def __aenter__(self) -> Self:
+        """Return the pool."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Do what ``with`` does, while the event loop goes on."""
+        await in_thread(partial(self.__exit__, kind, error, traceback))
+
+    def __repr__(self) -> str:
+        """Show what is pooled."""
+        return f"<LeasePool of {self._config.name}, {self.ready} of {self._size} ready>"
+
+
+class _PooledContext(LeaseContext):
+    """What :meth:`LeasePool.lease` returns."""
+
+    def __init__(self, stock: Stock) -> None:
+        super().__init__(stock.take)
+        self._stock = stock
+
+    async def __aenter__(self) -> Lease:
+        """Take a ready lease at once; where there is none, wait without a thread: there may be many who wait."""
+        leased = await self._stock.take_async()
+        self._open.push((leased, os.getpid()))
+        return leased
+
+    def __call__(self, function: F) -> F:
+        """Decorate a function: another lease for each call."""
+        if not callable(function):
+            raise InvalidConfig(f"lease() decorates functions, not {quote(function)}")
+        return cast("F", decorate(function, lambda: _PooledContext(self._stock)))

@@ -1,0 +1,366 @@
+"""What a pool has ready, and how it is made, kept fresh and handed out.
+
+    make ──► ready ──(a block begins)──► in use ──(it ends)──► revoked
+      ▲        │
+      └────────┴──(half of its TTL is over)──► stale ──► revoked
+
+Whoever finds nothing ready gets a *ticket*; what is made next goes to the oldest ticket. Leases are made and revoked in
+the manager's pool, never under the lock.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import deque
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import attrs
+
+from dynsecrets._internal.fork_safety import reset_after_fork
+from dynsecrets._internal.log import logger
+from dynsecrets.engine.revoker import not_revoked
+from dynsecrets.errors import DynsecretsError, RevocationError
+from dynsecrets.leasing.renewal_timing import retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import timedelta
+
+    from dynsecrets.engine.core import Backstage
+    from dynsecrets.engine.scheduler import Job
+    from dynsecrets.model.config import DynamicSecretConfig
+    from dynsecrets.model.lease import Lease
+
+Ticket: TypeAlias = "Future[Lease]"
+
+#: A lease of which less than half is left is not worth handing out.
+_WORTH: Final = 0.5
+#: Some of the manager's threads are left to others: renewals and expiries must not wait until a large pool is full.
+_SHARE: Final = 0.75
+
+
+@attrs.frozen(eq=False)
+class _Ready:
+    """A lease that nobody has yet, and until when (by the steady clock) it is worth handing out."""
+
+    lease: Lease
+    until: float
+
+
+class Stock:
+    """The leases of one pool. Thread-safe; a forked child starts with nothing, and fills up when it is first used."""
+
+    def __init__(self, stage: Backstage, config: DynamicSecretConfig, size: int, ttl: timedelta) -> None:
+        self._stage = stage
+        self._config = config
+        self._size = size
+        self._ttl = ttl
+        self._most = max(int(stage.workers * _SHARE), 1)
+        self._random = random.SystemRandom()
+        self._closed = False
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Have nothing: no lease, nobody who waits, nothing planned or under way."""
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        #: The oldest first. While there are any, nobody waits.
+        self._ready: deque[_Ready] = deque()
+        self._stale: list[Lease] = []
+        self._queue: deque[Ticket] = deque()
+        self._making = 0
+        self._at_work: set[int] = set()
+        self._tends_soon = False
+        self._aging: Job | None = None
+        self._failures = 0
+        self._retry: Job | None = None
+
+    @property
+    def ready(self) -> int:
+        """How many leases are ready to be handed out."""
+        with self._lock:
+            return len(self._ready)
+
+    def take(self) -> Lease:
+        """Return a ready lease, or wait for one in order. Raises what its making met."""
+        with self._lock:
+            lease = self._pop()
+        if lease is not None:
+            return lease
+        if self._stage.in_worker():
+            # The threads that make leases may all wait like this one: it makes its own.
+            return self._stage.hold(self._config, self._ttl)
+        ticket = self._queue_up()
+        try:
+            return ticket.result()
+        except BaseException:
+            self._leave(ticket)
+            raise
+
+    async def take_async(self) -> Lease:
+        """Do what :meth:`take` does; while it waits it takes no thread."""
+        import asyncio  # As in in_thread.
+
+        with self._lock:
+            lease = self._pop()
+        if lease is not None:
+            return lease
+        ticket = self._queue_up()
+        try:
+            return await asyncio.wrap_future(ticket)
+        except BaseException:
+            self._leave(ticket)
+            raise
+
+    def order(self) -> None:
+        """Have as many leases made as are missing; after a failure, only what somebody waits for."""
+        with self._lock:
+            count = 0 if self._closed else max(min(self._missing(), self._most - self._making), 0)
+            self._making += count
+        for _ in range(count):
+            self._stage.submit(self._make)
+
+    def close(self) -> None:
+        """Hand out nothing more, and revoke what was never handed out, what is just being made too.
+
+        Closing twice is fine. Raises ``RevocationError``.
+        """
+        with self._lock:
+            self._closed = True
+            waiting = self._next_tickets(len(self._queue))
+            jobs, self._retry, self._aging = (self._retry, self._aging), None, None
+        for job in jobs:
+            self._stage.cancel(job)
+        for ticket in waiting:
+            ticket.set_exception(_closed())
+        failed: dict[str, Exception] = {}
+        # Twice: whoever is at work may have something that nobody has by then.
+        for _ in range(2):
+            self._revoke_all(self._drain(), failed)
+            with self._lock:
+                self._idle.wait_for(lambda: not self._at_work - {threading.get_ident()})
+        if failed:
+            raise RevocationError(not_revoked(failed)) from next(iter(failed.values()))
+
+    def _queue_up(self) -> Ticket:
+        """Return a ticket for the next lease that is made, or for one that came just now. Never blocks."""
+        ticket: Ticket = Future()
+        with self._lock:
+            lease = self._pop()
+            if lease is None:
+                if self._stage.closed:
+                    raise DynsecretsError("the LeaseManager of this pool is closed; make a new one")
+                self._queue.append(ticket)
+        if lease is None:
+            self.order()
+        else:
+            ticket.set_result(lease)
+        return ticket
+
+    def _pop(self) -> Lease | None:
+        """Return the oldest lease that is worth it, and have it replaced. The lock is held."""
+        if self._closed:
+            raise _closed()
+        if not self._ready:
+            return None
+        now = self._stage.steady()
+        if not self._tends_soon:
+            # Planned, and not handed to the pool here, which would take longer.
+            self._tends_soon = True
+            self._stage.call_at(now, self._tend)
+        while self._ready:
+            first = self._ready.popleft()
+            if now < first.until and not first.lease.revoked:
+                return first.lease
+            self._stale.append(first.lease)
+            # The machine may have slept, which the background notices late.
+            self._stage.wake()
+        return None
+
+    def _leave(self, ticket: Ticket) -> None:
+        """Give up a ticket; what came for it at the last moment is for the next one."""
+        if ticket.cancel():
+            with self._lock:
+                if ticket in self._queue:
+                    self._queue.remove(ticket)
+        else:
+            ticket.add_done_callback(self._take_back)
+
+    def _take_back(self, ticket: Ticket) -> None:
+        if ticket.exception() is not None:
+            return
+        if not self._hand_on(ticket.result(), made=False):
+            self._stage.submit(partial(self._revoke, ticket.result()))
+
+    def _next_tickets(self, count: int) -> list[Ticket]:
+        """Return the oldest tickets that somebody waits with; from now on they can't be given up. The lock is held."""
+        tickets: list[Ticket] = []
+        while self._queue and len(tickets) < count:
+            ticket = self._queue.popleft()
+            if ticket.set_running_or_notify_cancel():
+                tickets.append(ticket)
+        return tickets
+
+    def _missing(self) -> int:
+        """Return how many leases are to be made now. The lock is held."""
+        ahead = max(self._size - len(self._ready), 0)
+        if self._failures:
+            # One is enough to learn whether it works again, and not before its time.
+            ahead = min(ahead, 1 if self._retry is None else 0)
+        return len(self._queue) + ahead - self._making
+
+    def _make(self) -> None:
+        """Make one lease, in the background."""
+        if not self._begin(made=True):
+            return
+        try:
+            lease = self._stage.hold(self._config, self._ttl)
+        except BaseException as error:  # Whoever waits must know of it, whatever it is.
+            self._fail(error)
+        else:
+            self._hand_on(lease, made=True)
+        finally:
+            self._end()
+        if not self._stage.closed:
+            self.order()
+
+    def _begin(self, *, made: bool = False) -> bool:
+        """Note that this thread is at work; ``False`` where the pool is closed and there is nothing to do."""
+        with self._lock:
+            if self._closed:
+                self._making -= made
+            else:
+                self._at_work.add(threading.get_ident())
+            return not self._closed
+
+    def _end(self) -> None:
+        with self._lock:
+            self._at_work.discard(threading.get_ident())
+            self._idle.notify_all()
+
+    def _hand_on(self, lease: Lease, *, made: bool) -> bool:
+        """Hand a lease to whoever waits longest, or keep it ready; what was just made :meth:`close` waits for.
+
+        ``False`` where the pool is closed and nobody will revoke it.
+        """
+        now = self._stage.steady()
+        left = lease.remaining
+        # Where it took long to become usable, half of what is left is enough: the next one would be no better.
+        until = now + max(left - self._ttl * _WORTH, left * _WORTH).total_seconds()
+        retry: Job | None = None
+        with self._lock:
+            if made:
+                self._making -= 1
+                self._failures = 0
+                retry, self._retry = self._retry, None
+            elif self._closed:
+                return False
+            tickets = self._next_tickets(1)
+            if not tickets:
+                self._ready.append(_Ready(lease, until))
+                self._plan_aging()
+        self._stage.cancel(retry)
+        for ticket in tickets:
+            ticket.set_result(lease)
+        return True
+
+    def _fail(self, error: BaseException) -> None:
+        """Tell whoever waits longest that a lease could not be made, unless others are being made; fill up later."""
+        hopeless = self._stage.closed
+        with self._lock:
+            self._making -= 1
+            waiting = len(self._queue)
+            tickets = self._next_tickets(waiting if hopeless else min(max(waiting - self._making, 0), 1))
+            # Of many that fail at the same time one counts.
+            if self._retry is None and not self._closed:
+                self._failures += 1
+                pause = retry_after(self._failures, self._ttl, error, self._random.random())
+                self._retry = self._stage.call_after(pause, self._try_again)
+        for ticket in tickets:
+            ticket.set_exception(error)
+        if not tickets:
+            logger.warning("A lease of %s could not be made ahead: %s", self._config.name, error)
+
+    def _try_again(self) -> None:
+        with self._lock:
+            self._retry = None
+        self.order()
+
+    def _plan_aging(self) -> None:
+        """Plan to look when the next lease gets too old. The lock is held."""
+        if self._aging is None and self._ready and not self._closed:
+            self._aging = self._stage.call_at(min(one.until for one in self._ready), self._age)
+
+    def _age(self) -> None:
+        with self._lock:
+            self._aging = None
+        self._tend()
+
+    def _tend(self) -> None:
+        """Have replaced what was taken and what is too old, in the background, and revoke the latter."""
+        if not self._begin():
+            return
+        try:
+            now = self._stage.steady()
+            with self._lock:
+                self._tends_soon = False
+                stale, self._stale = self._stale, []
+                stale += [one.lease for one in self._ready if now >= one.until]
+                self._ready = deque(one for one in self._ready if now < one.until)
+                self._plan_aging()
+            self.order()
+            for lease in stale:
+                self._revoke(lease)
+        finally:
+            self._end()
+
+    def _drain(self) -> list[Lease]:
+        """Return everything that nobody has."""
+        with self._lock:
+            leases = [*(one.lease for one in self._ready), *self._stale]
+            self._ready.clear()
+            self._stale.clear()
+        return leases
+
+    def _revoke(self, lease: Lease) -> None:
+        """Revoke a lease that nobody got; where that fails, the manager goes on trying."""
+        try:
+            lease.revoke()
+        except DynsecretsError as error:
+            logger.warning("%s", error)
+
+    def _revoke_all(self, leases: Iterable[Lease], failed: dict[str, Exception]) -> None:
+        """Revoke many at the same time, past failures; note what could not be, and why. Others may still be at it."""
+        left = deque(leases)
+
+        def work() -> None:
+            while True:
+                try:
+                    lease = left.popleft()
+                except IndexError:
+                    return
+                try:
+                    lease.revoke()
+                except Exception as error:
+                    failed[lease.id] = error
+
+        def help_out() -> None:
+            with self._lock:
+                self._at_work.add(threading.get_ident())
+            try:
+                work()
+            finally:
+                self._end()
+
+        # Helpers that begin late find nothing to do, and need not be waited for: they may wait for this very thread.
+        for _ in range(min(len(left) - 1, self._most)):
+            self._stage.submit(help_out)
+        work()
+
+
+def _closed() -> DynsecretsError:
+    return DynsecretsError("this pool is closed; make a new one")

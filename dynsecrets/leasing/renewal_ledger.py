@@ -1,0 +1,99 @@
+"""What a renewer has leased and not revoked yet: the ledger that keeps it at two users."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dynsecrets._internal.log import logger
+from dynsecrets.engine.revoker import not_revoked
+from dynsecrets.errors import DynsecretsError, RevocationError
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from dynsecrets.engine.core import Backstage
+    from dynsecrets.model.config import DynamicSecretConfig
+    from dynsecrets.model.lease import Lease
+
+
+class Holdings:
+    """Leases of one config, by their ids; ``None`` stands for one that failed to be made and may be half there.
+
+    Thread-safe. Good for one process: a forked child starts with holdings of its own.
+    """
+
+    def __init__(self, stage: Backstage, config: DynamicSecretConfig) -> None:
+        self._stage = stage
+        self._config = config
+        self._lock = threading.Lock()
+        self._leases: dict[str, Lease | None] = {}
+
+    def __contains__(self, lease: Lease) -> bool:
+        """Tell whether a lease is held here."""
+        with self._lock:
+            return lease.id in self._leases
+
+    def issue(self, ttl: timedelta) -> Lease:
+        """Lease one more; remember one that failed and may be half-made. Raises what ``LeaseManager.issue`` does."""
+        try:
+            lease = self._stage.hold(self._config, ttl)
+        except BaseException as error:
+            left = self._stage.left_over(error)
+            with self._lock:
+                self._leases.update(dict.fromkeys(left))
+            raise
+        with self._lock:
+            self._leases[lease.id] = lease
+        return lease
+
+    def settle(self, keep: Lease | None = None) -> None:
+        """Revoke everything but one lease. Raises ``RevocationError`` at the first that can't be revoked."""
+        for lease_id in self._ids():
+            if keep is None or lease_id != keep.id:
+                self._revoke(lease_id)
+
+    def revoke_all(self, *, half_made: bool = True) -> None:
+        """Revoke everything, past failures. Raises ``RevocationError`` that names all that could not be revoked.
+
+        Without ``half_made`` what failed to be made is left to the manager, which tries again by itself, and stays here
+        to be settled. On an interrupt the rest is revoked in the background.
+        """
+        failed: dict[str, Exception] = {}
+        try:
+            for lease_id in self._ids(half_made=half_made):
+                try:
+                    self._revoke(lease_id)
+                except Exception as error:
+                    failed[lease_id] = error
+        except BaseException:
+            self.revoke_later()
+            raise
+        if failed:
+            raise RevocationError(not_revoked(failed)) from next(iter(failed.values()))
+
+    def revoke_later(self) -> None:
+        """Have everything revoked in the background."""
+        for lease_id in self._ids():
+            self._stage.submit(partial(self.end, lease_id))
+
+    def end(self, lease_id: str) -> None:
+        """Revoke one lease, in the background. Where that fails, it stays here to be settled."""
+        try:
+            self._revoke(lease_id)
+        except DynsecretsError as error:
+            logger.warning("%s", error)
+
+    def _ids(self, *, half_made: bool = True) -> list[str]:
+        with self._lock:
+            return [lease_id for lease_id, lease in self._leases.items() if half_made or lease is not None]
+
+    def _revoke(self, lease_id: str) -> None:
+        with self._lock:
+            lease = self._leases.get(lease_id)
+        # The store needs not be asked, and may be closed by now.
+        if lease is None or not lease.revoked:
+            self._stage.release(lease_id, self._config)
+        with self._lock:
+            self._leases.pop(lease_id, None)

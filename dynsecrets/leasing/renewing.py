@@ -1,0 +1,75 @@
+"""``renewing()``: a credential that is always fresh, for as long as a block lasts."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from dynsecrets._internal.messages import quote
+from dynsecrets.engine.default_manager import default_manager
+from dynsecrets.engine.manager import LeaseManager
+from dynsecrets.errors import InvalidConfig
+from dynsecrets.leasing.renewal_timing import default_overlap
+from dynsecrets.leasing.renewer import LeaseRenewer
+from dynsecrets.model.config import DynamicSecretConfig
+from dynsecrets.model.ttl import TTL, parse_ttl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dynsecrets.engine.core import Backstage
+    from dynsecrets.model.lease import Lease
+
+
+def renewing(
+    config: DynamicSecretConfig,
+    ttl: TTL | None = None,
+    *,
+    manager: LeaseManager | None = None,
+    overlap: TTL | None = None,
+    on_renew: Callable[[Lease], object] | None = None,
+    on_error: Callable[[BaseException], object] | None = None,
+) -> LeaseRenewer:
+    """Return a context manager, for ``with`` and ``async with``, that keeps a lease fresh for the block.
+
+    About two thirds into each TTL a fresh lease is asked for in the background, and once it is usable it takes the
+    place of the old one, which is revoked after ``overlap`` (a TTL, ``"0s"`` included; by default a tenth of the TTL,
+    at most a minute), so that work in flight can end; no lease outlives its own TTL for it. ``ttl`` is that of each
+    lease. ``on_renew`` gets each new lease, ``on_error`` each failed attempt's exception; they are plain functions, run
+    in a background thread, and what they raise is logged and harms nothing.
+
+    A failed attempt is made again with growing, jittered spacing that fits the TTL; the current lease goes on serving
+    until its end. What can't heal by itself (``PermissionDenied``, ``InvalidConfig``) is tried again after minutes.
+    Raises ``InvalidTTL`` and ``InvalidConfig`` at once; entering raises what ``LeaseManager.issue`` does. A config with
+    ``max_active`` must allow for two leases.
+    """
+    if not isinstance(config, DynamicSecretConfig):
+        raise InvalidConfig(f"renewing() takes a DynamicSecretConfig, not {quote(config)}")
+    check_manager(manager)
+    for what, callback in (("on_renew", on_renew), ("on_error", on_error)):
+        if callback is not None and (not callable(callback) or inspect.iscoroutinefunction(callback)):
+            raise InvalidConfig(f"{what} must be a plain function, which a thread can call, not {quote(callback)}")
+    length = config.ttl(ttl)
+    ending = (
+        default_overlap(length) if overlap is None else parse_ttl(overlap, what="overlap", minimum=0, maximum=length)
+    )
+    return LeaseRenewer(
+        config,
+        length,
+        stage=partial(backstage_of, manager),
+        overlap=ending,
+        on_renew=on_renew,
+        on_error=on_error,
+    )
+
+
+def check_manager(manager: Any) -> None:
+    """Raise ``InvalidConfig`` for what is no manager."""
+    if manager is not None and not isinstance(manager, LeaseManager):
+        raise InvalidConfig(f"manager must be a LeaseManager, not {quote(manager)}")
+
+
+def backstage_of(manager: LeaseManager | None) -> Backstage:
+    """Return the backstage of a manager, or of the default one."""
+    return (default_manager() if manager is None else manager).backstage

@@ -1,0 +1,1 @@
+"""Pure values and the integration's interface: no I/O."""

@@ -1,0 +1,260 @@
+"""A lease in the hands of the one who asked for it: the only place where its secret exists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+
+from dynsecrets.model.integration import PUBLIC_SUFFIXES
+from dynsecrets.model.masking import MaskedStr
+from dynsecrets.model.timestamps import to_milliseconds
+
+if TYPE_CHECKING:
+    import boto3
+
+    from dynsecrets.model.integration import Grant, Integration
+
+#: For how long after its creation some of AWS's servers may not know a key (seen: up to ten seconds).
+YOUNG_FOR: Final = timedelta(seconds=15)
+_ZERO: Final = timedelta(0)
+
+
+class Timer(Protocol):
+    """What a lease reads the time with: seconds that only ever grow."""
+
+    def __call__(self) -> float:
+        """Return the seconds."""
+        ...
+
+
+class Lease(Mapping[str, str]):
+    """One leased credential: an immutable mapping of its ``NAME_*`` values.
+
+    For a config named ``AWS_USER`` the keys are ``AWS_USER_ACCESS_KEY_ID``, ``AWS_USER_ARN``,
+    ``AWS_USER_LEASE_EXPIRATION``, ``AWS_USER_LEASE_ID``, ``AWS_USER_POLICY_NAME``, ``AWS_USER_SECRET_ACCESS_KEY``,
+    ``AWS_USER_USERNAME`` and ``AWS_USER_USER_ID``, in this order. A lease is made by ``lease()`` and
+    ``LeaseManager.issue``.
+
+    Its ``repr``, what is logged of it, and pytest's explanation of a failed comparison show no secret. It can't be
+    pickled or copied: a lease belongs to the one that asked for it. Safe to share between threads. Times are the
+    service's, not the local clock's.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_anchor",
+        "_expires_at",
+        "_id",
+        "_integration",
+        "_issued_at",
+        "_name",
+        "_revoke",
+        "_revoked",
+        "_steady",
+        "_values",
+    )
+
+    def __init__(
+        self,
+        *,
+        lease_id: str,
+        name: str,
+        integration: Integration,
+        grant: Grant,
+        ttl: timedelta,
+        anchor: float,
+        steady: Timer,
+        revoke: Callable[[Lease], None],
+    ) -> None:
+        """Hold what was granted. ``anchor`` is what ``steady()`` read when the service began to count the TTL."""
+        values = {suffix: _text(suffix, secret.reveal()) for suffix, secret in grant.values.items()}
+        values["LEASE_ID"] = lease_id
+        values["LEASE_EXPIRATION"] = to_milliseconds(grant.expires_at)
+        self._id = lease_id
+        self._name = name
+        self._integration = integration
+        self._values = {f"{name}_{suffix}": values[suffix] for suffix in sorted(values)}
+        self._issued_at = grant.expires_at - ttl
+        self._expires_at = grant.expires_at
+        self._anchor = anchor
+        self._steady = steady
+        self._revoke = revoke
+        self._revoked = False
+
+    def __getitem__(self, key: str) -> str:
+        """Return one value by its full name."""
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names, sorted."""
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        """Return the number of values."""
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        """Hash by the lease's id."""
+        return hash(self._id)
+
+    @property
+    def id(self) -> str:
+        """The lease's id, a UUID4."""
+        return self._id
+
+    @property
+    def name(self) -> str:
+        """The name of the dynamic secret, which the values' names begin with."""
+        return self._name
+
+    @property
+    def arn(self) -> str:
+        """The ARN of the leased user."""
+        return self._value("ARN")
+
+    @property
+    def username(self) -> str:
+        """The name of the leased user."""
+        return self._value("USERNAME")
+
+    @property
+    def user_id(self) -> str:
+        """The unique id of the leased user."""
+        return self._value("USER_ID")
+
+    @property
+    def policy_name(self) -> str:
+        """The name of its inline policy; empty where the config has none and no expiry guard."""
+        return self._value("POLICY_NAME")
+
+    @property
+    def access_key_id(self) -> str:
+        """The id of its access key."""
+        return self._value("ACCESS_KEY_ID")
+
+    @property
+    def secret_access_key(self) -> str:
+        """Its secret access key: text like any other, but for its ``repr``, which is masked."""
+        return self._value("SECRET_ACCESS_KEY")
+
+    @property
+    def issued_at(self) -> datetime:
+        """When it was made, by the service's clock (aware, UTC)."""
+        return self._issued_at
+
+    @property
+    def expires_at(self) -> datetime:
+        """When it is over, by the service's clock (aware, UTC)."""
+        return self._expires_at
+
+    @property
+    def remaining(self) -> timedelta:
+        """How long it still lives, never negative. The local clock may be off or jump; this isn't."""
+        lived = timedelta(seconds=self._steady() - self._anchor)
+        return max(self._expires_at - self._issued_at - lived, _ZERO)
+
+    @property
+    def expired(self) -> bool:
+        """Whether its TTL is over."""
+        return not self.remaining
+
+    @property
+    def revoked(self) -> bool:
+        """Whether this process knows it to be revoked; :meth:`check` asks AWS."""
+        return self._revoked
+
+    def is_valid(self) -> bool:
+        """Tell whether it is neither expired nor revoked, as far as this process knows. Asks nobody."""
+        return not self._revoked and not self.expired
+
+    def check(self) -> bool:
+        """Tell whether it is valid and works, by asking AWS with the leased key itself.
+
+        ``False`` after revocation, whoever revoked it (a deleted key may still work for a few seconds: IAM is
+        eventually consistent). Raises ``ProvisionError`` where AWS can't be asked.
+        """
+        return self.is_valid() and self._integration.is_usable(self.by_suffix())
+
+    def env(self) -> dict[str, str]:
+        """Return the ``NAME_*`` values as a plain ``dict`` of plain text, secret included."""
+        return {key: str.__str__(value) for key, value in self._values.items()}
+
+    def aws_env(self) -> dict[str, str]:
+        """Return the credential under the names that every AWS SDK reads from the environment, secret included."""
+        env = {
+            "AWS_ACCESS_KEY_ID": str.__str__(self._value("ACCESS_KEY_ID")),
+            "AWS_SECRET_ACCESS_KEY": str.__str__(self._value("SECRET_ACCESS_KEY")),
+        }
+        token = self._values.get(f"{self._name}_SESSION_TOKEN")
+        if token is not None:
+            env["AWS_SESSION_TOKEN"] = str.__str__(token)
+        return env
+
+    def session(self, **boto3_session_kwargs: Any) -> boto3.Session:
+        """Return a ``boto3.Session`` on the leased user.
+
+        It has the region and endpoint of the integration; arguments (those of ``boto3.Session``, and ``endpoint_url``)
+        win. While the lease is young, its clients ask again when a server doesn't know the key yet.
+        """
+        return self._integration.session(self.by_suffix(), self.is_young, **boto3_session_kwargs)
+
+    def credential_process(self) -> dict[str, Any]:
+        """Return what a ``credential_process`` of the AWS config file prints as JSON, secret included."""
+        env = self.aws_env()
+        answer: dict[str, Any] = {
+            "Version": 1,
+            "AccessKeyId": env["AWS_ACCESS_KEY_ID"],
+            "SecretAccessKey": env["AWS_SECRET_ACCESS_KEY"],
+            "Expiration": to_milliseconds(self._expires_at),
+        }
+        if "AWS_SESSION_TOKEN" in env:
+            answer["SessionToken"] = env["AWS_SESSION_TOKEN"]
+        return answer
+
+    def revoke(self) -> None:
+        """Delete the leased user now. Doing it again is fine. Raises ``RevocationError`` where it can't be done."""
+        self._revoke(self)
+
+    def __repr__(self) -> str:
+        """Show who and until when, and no secret."""
+        state = "revoked" if self._revoked else "expired" if self.expired else "valid"
+        who = self._values.get(f"{self._name}_USERNAME", "")
+        return f"<Lease {self._name} {self._id} {who} until {to_milliseconds(self._expires_at)}, {state}>"
+
+    def __format__(self, spec: str) -> str:
+        """Format what ``str()`` shows."""
+        return format(repr(self), spec)
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse to be pickled or copied."""
+        msg = (
+            f"lease {self._id} can't be pickled or copied: it belongs to the one that asked for it; "
+            "let each process request a lease of its own, or hand over env() deliberately"
+        )
+        raise TypeError(msg)
+
+    def _value(self, suffix: str) -> str:
+        """Return a value by its suffix."""
+        try:
+            return self._values[f"{self._name}_{suffix}"]
+        except KeyError:
+            msg = f"the integration {self._integration.name!r} grants no {suffix}"
+            raise AttributeError(msg) from None
+
+    def by_suffix(self) -> dict[str, str]:
+        """Return the values keyed by suffix, as integrations know them."""
+        return {key[len(self._name) + 1 :]: value for key, value in self._values.items()}
+
+    def is_young(self) -> bool:
+        """Tell whether a server may be behind that doesn't know the key: not for long, and not once it is revoked."""
+        return not self._revoked and timedelta(seconds=self._steady() - self._anchor) < YOUNG_FOR
+
+    def _mark_revoked(self) -> None:
+        """Remember that it is revoked; the manager's to call."""
+        self._revoked = True
+
+
+def _text(suffix: str, value: str) -> str:
+    """Return a value that prints masked unless it is a name."""
+    return str.__str__(value) if suffix in PUBLIC_SUFFIXES else MaskedStr(value)

@@ -1,0 +1,158 @@
+"""What a store keeps of a lease: everything that is needed to clean up, and never a secret. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import attrs
+
+from dynsecrets.errors import SecretNotAvailable, StoreError
+from dynsecrets.model.lifecycle import LIVE, REQUIRED, STUCK_AFTER, LeaseState, backoff, may_become
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: A worker is named by its process, this sign, and what tells it from other workers of that process.
+WORKER_SEPARATOR = "#"
+_LONGEST_ERROR = 500
+
+
+@attrs.frozen(kw_only=True)
+class LeaseRecord:
+    """One lease as the store knows it. Immutable: each step of its life makes a new record.
+
+    ``id`` is the lease id, ``name`` the dynamic secret's, ``integration`` the integration's name. ``handle`` is what
+    the integration needs to revoke it (names and key ids). Times are aware UTC datetimes: ``created_at`` and
+    ``revoked_at`` by the clock of the process that wrote them, ``issued_at`` and ``expires_at`` by the service's.
+    ``attempts`` counts failed revocations in a row, ``next_attempt_at`` is when the next one is due, ``last_error``
+    says why the last one failed, ``stuck`` that a person should look. ``owner`` names the process that asked for the
+    lease, ``held`` says that it ends with that process. ``claimed_by`` is the worker that revokes it just now.
+    ``version`` grows by one with every write.
+    """
+
+    id: str
+    name: str
+    integration: str
+    state: LeaseState = attrs.field(default=LeaseState.PENDING, converter=LeaseState)
+    handle: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    created_at: datetime
+    issued_at: datetime | None = None
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    attempts: int = 0
+    next_attempt_at: datetime | None = None
+    last_error: str | None = None
+    stuck: bool = False
+    owner: str = ""
+    held: bool = False
+    claimed_by: str | None = None
+    metadata: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    version: int = 1
+
+    @property
+    def live(self) -> bool:
+        """Whether something of the lease may still exist."""
+        return self.state in LIVE
+
+    @property
+    def due_at(self) -> datetime | None:
+        """When somebody must look at this lease next, or ``None`` for a tombstone.
+
+        An unfinished issue is worth a look at once (whoever looks decides by its age and its owner); a live lease at
+        its expiration; a revocation at its next attempt, or when its claim lapses.
+        """
+        if self.state is LeaseState.PENDING:
+            return self.created_at
+        if self.state is LeaseState.ACTIVE:
+            return self.expires_at
+        if self.state is LeaseState.REVOKING:
+            return self.next_attempt_at
+        return None
+
+    @property
+    def process(self) -> str | None:
+        """The process whose end makes this lease due at once, or ``None`` where only time does.
+
+        An unfinished issue and a held lease depend on their owner, a revocation on the worker that claimed it.
+        """
+        if self.state is LeaseState.PENDING or (self.state is LeaseState.ACTIVE and self.held):
+            return self.owner
+        if self.state is LeaseState.REVOKING and self.claimed_by is not None:
+            return self.claimed_by.partition(WORKER_SEPARATOR)[0]
+        return None
+
+    def activated(self, *, handle: Mapping[str, str], issued_at: datetime, expires_at: datetime) -> LeaseRecord:
+        """Return the record of the lease provisioned."""
+        return self._become(LeaseState.ACTIVE, handle=dict(handle), issued_at=issued_at, expires_at=expires_at)
+
+    def claimed(self, *, worker: str, until: datetime) -> LeaseRecord:
+        """Return the record with a revocation begun by ``worker``; it is due again at ``until`` if nothing comes."""
+        return self._become(LeaseState.REVOKING, claimed_by=worker, next_attempt_at=until)
+
+    def released(self, *, now: datetime) -> LeaseRecord:
+        """Return the record with the claim of a worker that is gone taken off; it is due at once."""
+        return self._become(LeaseState.REVOKING, claimed_by=None, next_attempt_at=now)
+
+    def failed(self, *, now: datetime, error: str, jitter: float, handle: Mapping[str, str]) -> LeaseRecord:
+        """Return the record after a revocation that failed; ``jitter`` is a random number from 0 to 1."""
+        attempts = self.attempts + 1
+        return self._become(
+            LeaseState.REVOKING,
+            handle=dict(handle),
+            attempts=attempts,
+            next_attempt_at=now + backoff(attempts, jitter),
+            last_error=error[:_LONGEST_ERROR],
+            stuck=attempts >= STUCK_AFTER,
+            claimed_by=None,
+        )
+
+    def revoked(self, *, now: datetime) -> LeaseRecord:
+        """Return the tombstone of the lease. It keeps why it had failed before, but is stuck no more."""
+        return self._become(LeaseState.REVOKED, revoked_at=now, next_attempt_at=None, claimed_by=None, stuck=False)
+
+    def is_claimed(self, now: datetime) -> bool:
+        """Tell whether a worker's claim on the lease holds at ``now``."""
+        return self.claimed_by is not None and self.next_attempt_at is not None and self.next_attempt_at > now
+
+    def next_version(self) -> LeaseRecord:
+        """Return the record as the store keeps it after one more write."""
+        return attrs.evolve(self, version=self.version + 1)
+
+    def _become(self, state: LeaseState, **changes: Any) -> LeaseRecord:
+        """Return the record in another state, with all that this state requires."""
+        if not may_become(self.state, state):
+            msg = f"a lease can't go from {self.state} to {state}"
+            raise StoreError(msg, lease_id=self.id)
+        record = attrs.evolve(self, state=state, **changes)
+        for name in REQUIRED[state]:
+            if getattr(record, name) is None:
+                msg = f"a lease can't be {state} without {name}"
+                raise StoreError(msg, lease_id=self.id)
+        return record
+
+    @property
+    def secret_access_key(self) -> NoReturn:
+        """Raise ``SecretNotAvailable``: records hold no secret."""
+        self._no_secret()
+
+    def env(self) -> NoReturn:
+        """Raise ``SecretNotAvailable``: records hold no secret."""
+        self._no_secret()
+
+    def aws_env(self) -> NoReturn:
+        """Raise ``SecretNotAvailable``: records hold no secret."""
+        self._no_secret()
+
+    def session(self, **_kwargs: object) -> NoReturn:
+        """Raise ``SecretNotAvailable``: records hold no secret."""
+        self._no_secret()
+
+    def _no_secret(self) -> NoReturn:
+        msg = f"the secret of lease {self.id} was revealed once, to the one who asked for it; request a new lease"
+        raise SecretNotAvailable(msg, lease_id=self.id)
+
+
+def remaining(expires_at: datetime, now: datetime) -> timedelta:
+    """Return how long a lease still lives, never negative."""
+    return max(expires_at - now, timedelta(0))

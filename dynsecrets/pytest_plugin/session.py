@@ -1,0 +1,265 @@
+"""What the fixtures of the pytest plugin stand on: one manager for the session, pools, and a factory for each test."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter, OrderedDict
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from dynsecrets._internal.log import logger
+from dynsecrets.engine.manager import LeaseManager
+from dynsecrets.errors import DynsecretsError
+from dynsecrets.leasing.lease_context import lease
+from dynsecrets.leasing.pool import LeasePool
+from dynsecrets.model.config import DynamicSecretConfig
+from dynsecrets.model.masking import MaskedStr
+from dynsecrets.model.unset import UNSET, Unset
+from dynsecrets.pytest_plugin.mock_aware_store import MockAwareStore
+from dynsecrets.pytest_plugin.report import Ledger, Totals
+from dynsecrets.testing.moto import in_mock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import timedelta
+
+    import pytest
+
+    from dynsecrets.leasing.lease_context import LeaseContext
+    from dynsecrets.model.config import Wait
+    from dynsecrets.model.integration import Integration
+    from dynsecrets.model.lease import Lease
+    from dynsecrets.model.ttl import TTL
+    from dynsecrets.pytest_plugin.options import Options
+    from dynsecrets.stores.base import LeaseStore
+
+#: A pool for each config and TTL that is leased again, and no more than these at a time.
+_MOST_POOLS: Final = 4
+#: What is masked in reports is at least so long.
+_SHORTEST: Final = 12
+_LEFT: Final = "not revoked by the end of the session; revoked now"
+_STAYS: Final = "not revoked by the end of the session, and could not be then; the next run tries again"
+
+
+class Leasing:
+    """The leases of one process of a test session."""
+
+    def __init__(self, options: Options, make_store: Callable[[], LeaseStore], *, worker: bool) -> None:
+        self.options = options
+        self.ledger: Ledger = Ledger()
+        self._make_store = make_store
+        self._worker = worker
+        self._manager: LeaseManager | None = None
+        self._store: MockAwareStore | None = None
+        self._pools = Pools(options.prefetch)
+        self._integrations: dict[str, Integration] = {}
+        self._fates: dict[str, str] = {}
+
+    def open(self) -> LeaseManager:
+        """Return the session's own manager, made now."""
+
+        def find(name: str) -> Integration:
+            return manager._books.integration(name)  # noqa: SLF001 - it is known since the lease was asked for.
+
+        self._store = MockAwareStore(self._make_store(), find)
+        self._manager = manager = LeaseManager(cast("LeaseStore", self._store), on_event=self.ledger)
+        return manager
+
+    def begin(
+        self,
+        manager: LeaseManager,
+        config: DynamicSecretConfig,
+        ttl: TTL | None,
+        *,
+        wait: Wait | Unset,
+        metadata: Mapping[str, Any] | None,
+        test: str,
+    ) -> LeaseContext:
+        """Return the block of one lease: of a pool where that saves time, else of its own."""
+        given = self.options.ttl if ttl is None else ttl
+        if manager is self._manager and isinstance(wait, Unset) and metadata is None:
+            pool = self._pools.find(manager, config, given)
+            if pool is not None:
+                return pool.lease()
+        told = {"test": test} if metadata is None else metadata
+        context = lease(config, given, manager=manager, wait=wait, metadata=told)
+        self._integrations[config.integration.name] = config.integration
+        return context
+
+    def close(self) -> None:
+        """Revoke what is left of the session's own manager, and close it. What was left is remembered as leaked."""
+        manager, self._manager = self._manager, None
+        if manager is None:
+            return
+        self._pools.close()
+        left = [lease_id for lease_id in self.ledger.left(heard=True) if self._is_left(lease_id)]
+        if self._worker and self._integrations and not in_mock():
+            # Another worker may have crashed, and this one knows how to revoke what it left.
+            with contextlib.suppress(DynsecretsError):
+                manager.reap(integrations=list(self._integrations.values()))
+        try:
+            manager.close(revoke=True)
+        except DynsecretsError as error:
+            logger.error("%s", error)
+        still = self.ledger.left(heard=True)
+        for lease_id in left:
+            self._fates[lease_id] = _STAYS if lease_id in still and _lives(manager.store, lease_id) else _LEFT
+        with contextlib.suppress(DynsecretsError):
+            manager.store.close()
+
+    def _is_left(self, lease_id: str) -> bool:
+        """Tell whether nobody has revoked a lease: another process may have, of which no event tells."""
+        store = self._store
+        return store is None or _lives(cast("LeaseStore", store), lease_id) or lease_id in store.ended
+
+    def finish(self) -> Totals:
+        """Revoke what is left of all managers, and return the counts."""
+        self.close()
+        for lease_id, leased in self.ledger.left(heard=False).items():
+            if leased is None:
+                continue
+            try:
+                leased.revoke()
+            except DynsecretsError as error:
+                logger.error("%s", error)
+                self._fates[lease_id] = _STAYS
+            else:
+                self._fates[lease_id] = _LEFT
+        return self.ledger.totals(self.ledger.leaks(self._fates, self._fates))
+
+
+class Pools:
+    """Leases made ahead. Whatever is asked for once only is not made ahead: there may be many such configs."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._lock = threading.Lock()
+        self._asked: Counter[tuple[DynamicSecretConfig, timedelta]] = Counter()
+        self._pools: OrderedDict[tuple[DynamicSecretConfig, timedelta], LeasePool] = OrderedDict()
+
+    def find(self, manager: LeaseManager, config: DynamicSecretConfig, ttl: TTL | None) -> LeasePool | None:
+        """Return the pool to take a lease of, where there is to be one.
+
+        None in a mock: a lease is made there at once, and one that was made ahead would be of another test's mock.
+        None where a config has a cap, which leases that nobody uses would exhaust.
+        """
+        if not self._size or in_mock() or not isinstance(config, DynamicSecretConfig) or config.max_active is not None:
+            return None
+        key = (config, config.ttl(ttl))
+        unused = None
+        with self._lock:
+            self._asked[key] += 1
+            if self._asked[key] < 2:
+                return None
+            pool = self._pools.get(key)
+            if pool is None:
+                pool = self._pools[key] = LeasePool(config, self._size, key[1], manager=manager)
+                if len(self._pools) > _MOST_POOLS:
+                    _, unused = self._pools.popitem(last=False)
+            self._pools.move_to_end(key)
+        if unused is not None:
+            _close(unused)
+        return pool
+
+    def close(self) -> None:
+        """Revoke what nobody used."""
+        with self._lock:
+            pools = list(self._pools.values())
+            self._pools.clear()
+        for pool in pools:
+            _close(pool)
+
+
+class Factory:
+    """What ``dynsecrets_lease`` is in one test. Thread-safe."""
+
+    def __init__(self, leasing: Leasing, request: pytest.FixtureRequest, secrets: list[str]) -> None:
+        self._leasing = leasing
+        self._request = request
+        self._secrets = secrets
+        self._lock = threading.RLock()
+        self._manager: LeaseManager | None = None
+        self._open: list[_Open] = []
+        self._over = False
+
+    def __call__(
+        self,
+        config: DynamicSecretConfig,
+        ttl: TTL | None = None,
+        *,
+        wait: Wait | Unset = UNSET,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Lease:
+        """Lease a credential for the rest of the test."""
+        with self._lock:
+            if self._over:
+                raise DynsecretsError("the test that dynsecrets_lease belongs to is over; ask for leases while it runs")
+            if self._manager is None:
+                # Not before a lease is asked for: what was set up by then (a server, a mock) outlives the manager.
+                self._manager = cast("LeaseManager", self._request.getfixturevalue("dynsecrets_manager"))
+        test = self._request.node.nodeid
+        context = self._leasing.begin(self._manager, config, ttl, wait=wait, metadata=metadata, test=test)
+        leased = context.__enter__()
+        opened = _Open(context, leased, self._leasing.ledger)
+        # A short one ("5432", "localhost") is no secret, and would be found everywhere.
+        values = [str.__str__(value) for value in leased.values() if isinstance(value, MaskedStr)]
+        self._secrets += [value for value in values if len(value) >= _SHORTEST]
+        self._leasing.ledger.issued(leased, test)
+        with self._lock:
+            over = self._over
+            self._open.append(opened)
+        if over:
+            opened.end()
+            raise DynsecretsError("the test ended while dynsecrets_lease made a lease, which is revoked")
+        # Before any fixture ends that was set up by now: it may be the mock that the lease lives in. Where the test is
+        # not running (a thread of another one), the end of the fixture has to do.
+        with contextlib.suppress(AssertionError, KeyError):
+            self._request.node.addfinalizer(opened.end)
+        return leased
+
+    def close(self) -> None:
+        """Revoke what is left, the latest first. Raises ``RevocationError``."""
+        with self._lock:
+            self._over = True
+            opened = list(self._open)
+        with contextlib.ExitStack() as stack:
+            for one in opened:
+                stack.callback(one.end)
+
+
+class _Open:
+    """A lease of a test, and how it ends: once."""
+
+    def __init__(self, context: LeaseContext, leased: Lease, ledger: Ledger) -> None:
+        self._context = context
+        self._leased = leased
+        self._ledger = ledger
+        self._lock = threading.Lock()
+        self._ended = False
+
+    def end(self) -> None:
+        """Revoke it. Raises ``RevocationError``, the first time."""
+        with self._lock:
+            if self._ended:
+                return
+            self._ended = True
+        self._context.__exit__(None, None, None)
+        if self._leased.revoked:
+            # Not so in a forked child, which revokes nothing that is its parent's.
+            self._ledger.revoked(self._leased)
+
+
+def _lives(store: LeaseStore, lease_id: str) -> bool:
+    """Tell whether a lease may exist, by its record."""
+    try:
+        return store.get(lease_id).live
+    except DynsecretsError:
+        return True
+
+
+def _close(pool: LeasePool) -> None:
+    """Close a pool; what can't be revoked is told at the session's end."""
+    try:
+        pool.close()
+    except DynsecretsError as error:
+        logger.error("%s", error)

@@ -1,0 +1,1 @@
+"""Lease records in DynamoDB."""

@@ -1,0 +1,167 @@
+"""DynamoDB as the store sees it: one client a process, calls on one table, and errors of the library's own."""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from dynsecrets._internal.fork_safety import reset_after_fork
+from dynsecrets._internal.messages import quote
+from dynsecrets.errors import InvalidConfig, StoreError
+from dynsecrets.integrations.aws.errors import DENIED, code_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import boto3
+    from botocore.config import Config
+
+_METHODS: Final = {
+    "BatchGetItem": "batch_get_item",
+    "CreateTable": "create_table",
+    "DeleteItem": "delete_item",
+    "DescribeTable": "describe_table",
+    "GetItem": "get_item",
+    "PutItem": "put_item",
+    "Query": "query",
+    "Scan": "scan",
+    "UpdateItem": "update_item",
+    "UpdateTimeToLive": "update_time_to_live",
+}
+_TABLE: Final = re.compile(r"(arn:[a-z0-9-]+:dynamodb:[a-z0-9-]*:[0-9]*:table/)?[A-Za-z0-9_.-]{1,255}")
+_REFUSED: Final = "ConditionalCheckFailedException"
+_THROTTLED: Final = frozenset(
+    {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException", "Throttling"}
+)
+
+
+class ConditionFailed(Exception):
+    """A write whose condition did not hold; ``item`` is what stood there, ``None`` where the service didn't say."""
+
+    def __init__(self, item: Mapping[str, Any] | None) -> None:
+        super().__init__("the condition of a write did not hold")
+        self.item = item
+
+
+class Table:
+    """Makes calls on one table. Safe to use from any thread, and on both sides of a fork.
+
+    Credentials, region and endpoint are found as by any boto3 client, unless they are given. boto3 is loaded by the
+    first call. botocore tries each call again that was throttled, cut off, or failed within the service.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        session: boto3.Session | None,
+        region: str | None,
+        endpoint_url: str | None,
+        config: Config | None,
+    ) -> None:
+        if not isinstance(name, str) or not _TABLE.fullmatch(name):
+            raise InvalidConfig(
+                f"table {quote(name)} is no name of a table: give letters, digits, '_', '-' and '.', or the table's ARN"
+            )
+        if session is not None and not callable(getattr(session, "client", None)):
+            raise InvalidConfig(f"session must be a boto3.Session, not {quote(session)}")
+        for what, text in (("region", region), ("endpoint_url", endpoint_url)):
+            if text is not None and (not isinstance(text, str) or not text):
+                raise InvalidConfig(f"{what} must be text that is not empty, or None to have boto3 find it")
+        if config is not None and not callable(getattr(config, "merge", None)):
+            raise InvalidConfig(f"botocore_config must be a botocore.config.Config, not {quote(config)}")
+        self.name = name
+        self._session = session
+        self._region = region
+        self._endpoint_url = endpoint_url
+        self._config = config
+        self._client: Any = None
+        self._closed = False
+        self._lock = threading.Lock()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Forget the parent's client: two processes must not share its connections."""
+        self._lock = threading.Lock()
+        self._client = None
+
+    def call(self, operation: str, *, lease_id: str | None = None, **arguments: Any) -> dict[str, Any]:
+        """Make a call on the table (``operation`` is the API's own name) and return the answer.
+
+        Raises ``ConditionFailed`` where the condition of a write doesn't hold, else ``StoreError``.
+        """
+        if operation != "BatchGetItem":
+            arguments["TableName"] = self.name
+        try:
+            answer: dict[str, Any] = getattr(self.client(), _METHODS[operation])(**arguments)
+        except StoreError:
+            raise
+        except Exception as error:  # botocore's errors have no common root, and making a client reads files.
+            if code_of(error) == _REFUSED:
+                raise ConditionFailed(getattr(error, "response", {}).get("Item")) from error
+            raise self._explain(error, operation, lease_id) from error
+        return answer
+
+    def pages(self, operation: str, **arguments: Any) -> Iterator[dict[str, Any]]:
+        """Make a call that answers in pages; yield each when it is asked for."""
+        while True:
+            page = self.call(operation, **arguments)
+            yield page
+            if not page.get("LastEvaluatedKey"):
+                return
+            arguments["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def client(self) -> Any:
+        """Return the client of this process, made by the first who asks: boto3's sessions are not thread-safe."""
+        client = self._client
+        if client is None or self._closed:
+            with self._lock:
+                if self._closed:
+                    raise StoreError(f"the store is closed: make a new DynamoDBLeaseStore for {self.name}")
+                client = self._client = self._client or self._make()
+        return client
+
+    def close(self) -> None:
+        """Close the connections. Closing twice is fine."""
+        with self._lock:
+            self._closed = True
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _make(self) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        from dynsecrets._version import __version__
+
+        config = Config(
+            # Not "adaptive": that slows down all calls of a process for one table partition that is busy.
+            retries={"mode": "standard", "total_max_attempts": 6},
+            connect_timeout=5,
+            read_timeout=10,
+            max_pool_connections=64,
+            user_agent_extra=f"dynsecrets/{__version__}",
+        )
+        return (self._session or boto3.Session()).client(
+            "dynamodb",
+            region_name=self._region,
+            endpoint_url=self._endpoint_url,
+            config=config if self._config is None else config.merge(self._config),
+        )
+
+    def _explain(self, error: Exception, operation: str, lease_id: str | None) -> StoreError:
+        """Return the library's error for one of botocore's: what failed, and what to do."""
+        code = code_of(error)
+        response: Any = getattr(error, "response", None)
+        says = f"{type(error).__name__}: {error}" if code is None else f"{code}: {response['Error'].get('Message', '')}"
+        hint = ""
+        if code == "ResourceNotFoundException" or "specified index" in says:
+            hint = "; there is no such table in that account and region, or it lacks an index: create_table() makes it"
+        elif code in DENIED:
+            hint = f"; the credentials need dynamodb:{operation} on the table and on its index/*"
+        elif code in _THROTTLED:
+            hint = "; the table takes no more calls just now, after several tries: raise its capacity, or use on-demand"
+        message = f"{operation} on table {self.name} failed: {says.rstrip(': ')}{hint}"
+        return StoreError(message, code=code, operation=operation, lease_id=lease_id)

@@ -1,0 +1,1 @@
+"""Lease records in a SQLite file."""
