@@ -10,17 +10,23 @@ from hypothesis import HealthCheck, settings
 
 from support import crash_points
 from support.canary import Canary
+from support.integrations import integration_of
 from support.ministack_server import PYTHON_VARIABLE, MinistackServer
 from support.ministack_server import ministack_server as run_ministack
 from support.moto_server import MotoServer
 from support.moto_server import moto_server as run_moto
 from support.proxy import Proxy
+from support.world import world_fixture
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
 
+    from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
     from support.accounts import Account
+
+#: The manager on a fake clock and a fake third party that most tests work with, as the fixture ``world``.
+__all__ = ["world_fixture"]
 
 # Examples that take long on a loaded machine are not wrong.
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -85,6 +91,12 @@ def proxy(moto_server: MotoServer) -> Iterator[Proxy]:
     """A proxy of the test's own in front of moto: give its ``url`` to whatever shall be watched, or meet trouble."""
     with Proxy(moto_server.url) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def watched(aws: Account, proxy: Proxy) -> AwsIamIntegration:
+    """An integration on the test's own account whose calls go through ``proxy``."""
+    return integration_of(aws, proxy.url)
 
 
 @pytest.fixture(scope="session")

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 #: The module of each command, and its function.
 _HOMES: Final = {
-    "run": ("running_commands", "run"),
-    "secrets download": ("downloading", "download"),
-    "leases": ("lease_commands", "list_leases"),
-    "revoke": ("lease_commands", "revoke"),
-    "reap": ("lease_commands", "reap"),
-    "verify": ("integration_commands", "verify"),
-    "policy": ("integration_commands", "policy"),
-    "credential-process": ("credential_processes", "credential_process"),
+    "run": ("commands.run", "run"),
+    "secrets download": ("commands.download", "download"),
+    "leases": ("commands.leases", "list_leases"),
+    "revoke": ("commands.leases", "revoke"),
+    "reap": ("commands.leases", "reap"),
+    "verify": ("commands.integrations", "verify"),
+    "policy": ("commands.integrations", "policy"),
+    "credential-process": ("commands.credential_process", "credential_process"),
 }
 
 

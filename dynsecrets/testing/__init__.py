@@ -19,8 +19,8 @@ __all__ = ["Call", "FakeClock", "LeaseFactory", "LeaseStoreContract", "MemoryInt
 _HOMES = {
     "Call": "memory_integration",
     "FakeClock": "fake_clock",
-    "LeaseFactory": "lease_factories",
-    "LeaseStoreContract": "store_contract",
+    "LeaseFactory": "types",
+    "LeaseStoreContract": "store_contract.suite",
     "MemoryIntegration": "memory_integration",
     "MemoryUser": "memory_integration",
 }
@@ -38,7 +38,7 @@ def __getattr__(name: str) -> object:
 
         # Before the import, so that a failed assertion of the suite is explained like one of the caller's own.
         pytest.register_assert_rewrite(
-            *(f"{__name__}.{part}" for part in ("store_contract", "store_kit", "store_work", "store_writing"))
+            *(f"{__name__}.store_contract.{part}" for part in ("suite", "kit", "claims", "writes"))
         )
     found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.docs import ROOT
+from support.places import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.docs import ROOT, blocks
+from support.docs import blocks
+from support.places import ROOT
 from support.processes import clean_environment
 from support.shell_pages import REGION, Reader
 

@@ -10,7 +10,8 @@ import boto3
 import pytest
 
 from dynsecrets import DynamicSecretConfig, DynamoDBLeaseStore, Integration, LeaseManager, lease
-from support.docs import ROOT, blocks
+from support.docs import blocks
+from support.places import ROOT
 from support.shell_pages import ACCOUNT, REGION, Reader
 
 if TYPE_CHECKING:

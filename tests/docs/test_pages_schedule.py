@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dynsecrets import DynamicSecretConfig, DynamoDBLeaseStore, Integration, LeaseManager
-from support.docs import ROOT, blocks
+from support.docs import blocks
+from support.places import ROOT
 from support.processes import wait_until
 from support.scripts import run_python
 from support.shell_pages import ACCOUNT, REGION, Reader

@@ -20,7 +20,7 @@ from dynsecrets.engine.scheduler import Job
 from dynsecrets.errors import StoreError
 from dynsecrets.model.integration import Grant, Integration
 from dynsecrets.model.lifecycle import LeaseState
-from fakes import START
+from support.fakes import START
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pytest
 
     from dynsecrets import DynamicSecretConfig, LeaseManager, LeaseRecord, LeaseStore
-    from fakes import FakeClock
+    from support.fakes import FakeClock
 
 #: What can happen at a step; who is overtaken was slow.
 OK, FAIL, INTERRUPT, SLOW, KILL, OVERTAKE = "ok", "fail", "interrupt", "slow", "kill", "overtake"

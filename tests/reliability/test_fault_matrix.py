@@ -19,12 +19,12 @@ from dynsecrets import (
     ProvisionError,
     RevocationError,
 )
-from fakes import FakeClock
-from manager_support import World
 from reliability.places import integration_of
 from reliability.skipping import SkippedTime
 from reliability.strict import Strictness
 from support.accounts import USER_PATH
+from support.fakes import FakeClock
+from support.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dynsecrets import StoreError
-from manager_support import ThirdPartyStore, World, world_fixture
+from support.world import ThirdPartyStore, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-__all__ = ["world_fixture"]
 
 
 def given_up(world: World) -> Callable[[], None]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dynsecrets import DynamicSecretConfig, LeaseManager
-from forking import needs_fork
-from manager_support import started
+from support.forking import needs_fork
 from support.forks import start_child
 from support.processes import wait_until
+from support.world import started
 
 if TYPE_CHECKING:
     from collections.abc import Callable

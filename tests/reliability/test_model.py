@@ -17,8 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from dynsecrets import DynamicSecretConfig, DynsecretsError, Lease, MemoryLeaseStore, SQLiteLeaseStore
 from dynsecrets.model.lifecycle import ABANDONED_AFTER, LONGEST_BACKOFF, LeaseState
-from fakes import FakeClock
 from reliability.model import FAIL, INTERRUPT, KILL, OK, OVERTAKE, SLOW, Killed, Process, Processes, ThirdParty, Trouble
+from support.fakes import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

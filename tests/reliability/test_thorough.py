@@ -13,9 +13,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from aws.conftest import integration_of
 from dynsecrets import DynamicSecretConfig, LeaseManager, MemoryLeaseStore, PermissionDenied, RevocationError
 from reliability.strict import Strictness
+from support.integrations import integration_of
 from support.proxy import Proxy
 
 if TYPE_CHECKING:

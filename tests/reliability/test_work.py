@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import pytest
 
-from builders import make_record
 from dynsecrets import LeaseManager, SQLiteLeaseStore
 from dynsecrets.engine.process_identity import current_owner
 from dynsecrets.stores import record_codec
-from fakes import START, FakeClock, FakeIntegration
+from support.builders import make_record
+from support.fakes import START, FakeClock, FakeIntegration
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from support.places import ROOT
 from support.processes import ServerError
-
-_ROOT: Final = Path(__file__).parents[2]
 
 #: Where Node.js looks for modules from.
 NODE_MODULES: Final = Path(__file__).with_name("node_modules")
@@ -21,7 +20,7 @@ NODE_MODULES: Final = Path(__file__).with_name("node_modules")
 
 def aws_cli() -> list[str]:
     """Return how to start the AWS CLI."""
-    folder = _ROOT / ".venv-awscli"
+    folder = ROOT / ".venv-awscli"
     python = folder.joinpath("Scripts", "python.exe") if sys.platform == "win32" else folder.joinpath("bin", "python")
     if not python.exists():
         raise ServerError(f"no AWS CLI at {folder}: run `make test`, which gets it")

@@ -6,17 +6,18 @@ import re
 import shlex
 import textwrap
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import botocore.session
 from botocore import xform_name
 
+from support.places import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
-ROOT: Final = Path(__file__).parents[2]
 #: The title of a block that shows what the blocks before it print.
 OUTPUT: Final = "output"
 #: Titles that say what a block is; any other is the name of the file that it shows.

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from support.accounts import Account, new_account_id
+from support.places import ROOT
 from support.processes import HOST, ServerError, ServerProcess, clean_environment, leashed, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PYTHON_VARIABLE: Final = "DYNSECRETS_MINISTACK_PYTHON"
-_ROOT: Final = Path(__file__).parents[2]
 _BIN: Final = ("Scripts", "python.exe") if sys.platform == "win32" else ("bin", "python")
 
 
@@ -45,7 +45,7 @@ class MinistackServer:
 def ministack_python() -> Path:
     """Return the interpreter that has ministack; raise ``ServerError`` that says how to get it."""
     given = os.environ.get(PYTHON_VARIABLE)
-    python = Path(given) if given else _ROOT.joinpath(".venv-ministack", *_BIN)
+    python = Path(given) if given else ROOT.joinpath(".venv-ministack", *_BIN)
     if not python.exists():
         raise ServerError(f"no ministack at {python}: run `make test`, or name its Python in {PYTHON_VARIABLE}")
     return python

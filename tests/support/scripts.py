@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
 
-from support.docs import ROOT
+from support.places import ROOT
 from support.processes import clean_environment
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from support.clients import aws_cli
-from support.docs import ROOT, blocks
+from support.docs import blocks
+from support.places import ROOT
 from support.processes import clean_environment
 
 if TYPE_CHECKING:

@@ -1,0 +1,311 @@
+"""Leases end by the clock of the one who made them, whatever the local clocks say."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dynsecrets import LeaseManager, ReapReport
+from dynsecrets.model.integration import Grant
+from support.builders import make_record
+from support.fakes import FakeClock
+from support.world import Gate, SkewedIntegration, World, started
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_TEN_MINUTES = timedelta(minutes=10)
+_DAY = 86_400.0
+_TTL_S = 900
+
+
+@pytest.fixture(params=[_TEN_MINUTES, -_TEN_MINUTES, timedelta(0)], ids=["behind", "ahead", "right"], name="skewed")
+def skewed_fixture(request: pytest.FixtureRequest) -> Iterator[World]:
+    """A world whose local clock is ten minutes behind the third party's, ahead of it, or right."""
+    clock = FakeClock()
+    with World(clock=clock, integration=SkewedIntegration(clock=clock, skew=request.param)) as skewed:
+        yield skewed
+
+
+def _reaper(world: World) -> LeaseManager:
+    """Return a manager as in a process that has just started: it knows nothing of the third party's clock."""
+    return world.another()
+
+
+def test_a_lease_says_when_the_third_party_ends_it(skewed: World) -> None:
+    """Its times are the third party's, and what remains of it doesn't depend on the local clock."""
+    lease = skewed.issue(_TTL_S)
+
+    assert lease.expires_at == skewed.integration.service_time() + timedelta(seconds=_TTL_S)
+    assert lease.remaining == timedelta(seconds=_TTL_S)
+    skewed.clock.advance(_TTL_S - 1)
+    assert lease.remaining == timedelta(seconds=1)
+    assert lease.is_valid()
+
+
+def test_the_issuing_process_revokes_in_time(skewed: World) -> None:
+    """The process that issued it revokes it at its TTL, not earlier and not later."""
+    lease = skewed.issue(_TTL_S)
+
+    skewed.advance(_TTL_S - 1)
+    before = skewed.state(lease.id)
+    skewed.advance(1)
+
+    assert before == "active"
+    assert skewed.state(lease.id) == "revoked"
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_a_fresh_reaper_revokes_in_time(skewed: World, limit: int | None) -> None:
+    """So does a process that has never issued: it asks the third party for the time."""
+    lease = skewed.issue(_TTL_S)
+    skewed.die()
+
+    skewed.clock.advance(_TTL_S - 1)
+    early = _reaper(skewed).reap(integrations=[skewed.integration], limit=limit)
+    skewed.clock.advance(1)
+    late = _reaper(skewed).reap(integrations=[skewed.integration], limit=limit)
+
+    assert early == ReapReport()
+    assert late == ReapReport(revoked=[lease.id])
+
+
+def test_the_reaper_of_a_first_issue_revokes_in_time(skewed: World) -> None:
+    """The reaping that a first issue begins keeps the same time."""
+    over = skewed.issue(_TTL_S)
+    skewed.clock.advance(1)
+    young = skewed.issue(_TTL_S)
+    skewed.die()
+    skewed.clock.advance(_TTL_S - 1)
+
+    skewed.another().issue(skewed.config(name="OTHER"))
+    skewed.settle()
+
+    assert (skewed.state(over.id), skewed.state(young.id)) == ("revoked", "active")
+
+
+def test_the_reaper_that_also_issues_revokes_in_time(skewed: World) -> None:
+    """A process that has issued knows the third party's clock and asks for it no more."""
+    lease = skewed.issue(_TTL_S)
+    skewed.die()
+    manager = skewed.another()
+    manager.issue(skewed.config(name="OTHER"))
+    skewed.settle()
+    asked = skewed.integration.asked
+
+    skewed.clock.advance(_TTL_S - 1)
+    early = manager.reap(integrations=[skewed.integration])
+    skewed.clock.advance(1)
+    late = manager.reap(integrations=[skewed.integration])
+
+    assert (early.revoked, late.revoked) == ([], [lease.id])
+    assert skewed.integration.asked == asked
+
+
+def test_an_issue_in_the_making_is_left_alone(skewed: World) -> None:
+    """A fresh reaper takes no issue in the making for an abandoned one, though its record has a local time."""
+    gate = Gate()
+    skewed.integration.fail("provisioned", gate)
+    result = started(skewed.issue)
+    gate.until_reached()
+
+    report = _reaper(skewed).reap(integrations=[skewed.integration])
+    gate.open()
+
+    assert report == ReapReport()
+    assert result().is_valid()
+
+
+def test_an_issue_in_the_making_can_be_revoked_at_once(skewed: World) -> None:
+    """With ``abandoned_after="0s"`` it is, whatever the clocks say."""
+    gate = Gate()
+    skewed.integration.fail("provisioned", gate)
+    result = started(skewed.issue)
+    gate.until_reached()
+
+    report = _reaper(skewed).reap(integrations=[skewed.integration], abandoned_after="0s")
+    gate.open()
+
+    assert len(report.revoked) == 1
+    assert isinstance(result(), Exception)
+    assert skewed.integration.live == {}
+
+
+def test_failures_are_spaced_by_the_same_clock(skewed: World) -> None:
+    """A revocation that failed is retried within a minute, by this process and by a fresh one."""
+    lease = skewed.issue(_TTL_S)
+    skewed.integration.fail("revoke", *[OSError("down")] * 3)
+    with pytest.raises(Exception, match="down"):
+        lease.revoke()
+    record = skewed.store.get(lease.id)
+    there = skewed.integration.service_time()
+
+    assert timedelta(0) <= record.next_attempt_at - there <= timedelta(minutes=1)
+    assert _reaper(skewed).reap(integrations=[skewed.integration]).revoked == [lease.id]
+
+
+def _put_overdue(world: World) -> None:
+    """Put a lease into the store that is overdue by any clock."""
+    long_ago = world.clock.now() - timedelta(days=1)
+    world.store.insert(
+        make_record(
+            integration=world.integration.name,
+            state="active",
+            handle={"thing": "whatever"},
+            created_at=long_ago,
+            issued_at=long_ago,
+            expires_at=long_ago,
+        )
+    )
+
+
+def test_the_time_is_asked_for_only_where_it_matters(skewed: World) -> None:
+    """A reaper asks for the time where something could be due, and once an hour at most."""
+    manager = _reaper(skewed)
+    manager.reap(integrations=[skewed.integration])
+    asked = [skewed.integration.asked]
+
+    for _ in range(4):
+        _put_overdue(skewed)
+        manager.reap(integrations=[skewed.integration])
+        asked.append(skewed.integration.asked)
+        skewed.clock.advance(1200)
+
+    assert asked == [0, 1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("answer", [OSError("no network"), None, KeyError("Date")], ids=repr)
+def test_where_the_time_cannot_be_had_the_local_clock_counts(
+    world: World, caplog: pytest.LogCaptureFixture, answer: Exception | None
+) -> None:
+    """A third party that doesn't tell the time, or can't be asked, doesn't stop a reaper."""
+
+    def service_time() -> None:
+        if answer is not None:
+            raise answer
+
+    world.integration.service_time = service_time
+    lease = world.issue(_TTL_S)
+    world.die()
+    world.clock.advance(_TTL_S)
+
+    report = _reaper(world).reap(integrations=[world.integration])
+
+    assert report.revoked == [lease.id]
+    assert ("could not be read" in caplog.text) is (answer is not None)
+
+
+@pytest.mark.parametrize("jump", [_DAY, -_DAY, 601.0, -601.0], ids="{:+}".format)
+def test_a_wall_clock_that_jumps_changes_nothing(jump: float) -> None:
+    """Where the local clock is set forward or back while leases live, they end when they would have."""
+    with World() as world:
+        lease = world.issue(_TTL_S)
+        world.clock.advance(100)
+        world.clock.jump_wall(jump)
+
+        remaining = lease.remaining
+        world.advance(_TTL_S - 101)
+        before = (lease.is_valid(), world.state(lease.id))
+        world.advance(1)
+
+        assert remaining == timedelta(seconds=_TTL_S - 100)
+        assert before == (True, "active")
+        assert world.state(lease.id) == "revoked"
+
+
+@pytest.mark.parametrize("jump", [_DAY, -_DAY], ids="{:+}".format)
+def test_a_jump_makes_no_reaper_err(jump: float) -> None:
+    """A manager that has issued reaps by the third party's clock, after a jump of the local one too."""
+    clock = FakeClock()
+    integration = _Elsewhere(clock)
+    with World(clock=clock, integration=integration) as world:
+        world.manager.issue(world.config(name="OTHER"), "24h")
+        dead = world.another()
+        lease = dead.issue(world.config(), _TTL_S)
+        dead.close(revoke=False)
+        clock.jump_wall(jump)
+
+        clock.advance(_TTL_S - 1)
+        early = world.manager.reap(integrations=[integration])
+        clock.advance(1)
+        late = world.manager.reap(integrations=[integration])
+
+        assert early == ReapReport()
+        assert late == ReapReport(revoked=[lease.id])
+
+
+class _Elsewhere(SkewedIntegration):
+    """A third party on whose clock no local jump has any effect."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock=clock)
+        self._epoch = clock.now()
+        self._steady = clock.steady
+
+    def service_time(self) -> datetime:
+        """Return the time there."""
+        self.asked += 1
+        return self._epoch + timedelta(seconds=self._steady())
+
+    def provision(self, plan: Mapping[str, str], config: Any, ttl: timedelta) -> Grant:
+        """Grant by the clock there."""
+        grant = super().provision(plan, config, ttl)
+        values = {suffix: secret.reveal() for suffix, secret in grant.values.items()}
+        return Grant(values, self.service_time() + ttl, grant.handle)
+
+
+def test_a_machine_that_slept_revokes_when_it_wakes() -> None:
+    """What became due while the machine was suspended is done at once when it goes on, and all of it."""
+    with World() as world:
+        leases = [world.issue(ttl) for ttl in ("10m", "1h", "3h", "24h")]
+        world.settle()
+
+        world.clock.advance(8 * 3600)
+        world.settle()
+
+        assert [lease.revoked for lease in leases] == [True, True, True, False]
+        assert [lease.expired for lease in leases] == [True, True, True, False]
+        assert leases[0].remaining == timedelta(0)
+
+
+def test_clocks_that_differ_by_seconds_are_the_same() -> None:
+    """The date of an answer has whole seconds; the finer local clock is believed where it is about right."""
+    clock = FakeClock()
+    with World(clock=clock, integration=SkewedIntegration(clock=clock, skew=timedelta(seconds=3))) as world:
+        world.issue(_TTL_S)
+
+        assert world.manager._books.now("fake") == clock.now()
+
+
+def test_the_third_partys_clock_goes_on_while_it_is_not_asked(skewed: World) -> None:
+    """Between two looks at it, it is counted on by the clock that never jumps."""
+    skewed.issue(_TTL_S)
+    books = skewed.manager._books
+    skewed.clock.advance(1234)
+
+    assert books.now("fake") == skewed.integration.service_time()
+    skewed.clock.jump_wall(-_DAY)
+    assert abs(books.now("fake") - (skewed.integration.service_time() + timedelta(days=1))) < timedelta(seconds=1)
+
+
+def test_a_grant_that_tells_its_age_is_counted_from_there(world: World) -> None:
+    """Where the third party says how long ago it began to count, that is when the TTL began."""
+    provision = world.integration.provision
+
+    def slowly(plan: Any, config: Any, ttl: timedelta) -> Grant:
+        world.clock.advance(5)
+        grant = provision(plan, config, ttl)
+        world.clock.advance(2)
+        values = {suffix: secret.reveal() for suffix, secret in grant.values.items()}
+        return Grant(values, grant.expires_at, grant.handle, timedelta(seconds=2))
+
+    world.integration.provision = slowly
+    lease = world.issue("60s")
+
+    assert lease.remaining == timedelta(seconds=58)
+    world.advance(57)
+    assert world.state(lease.id) == "active"
+    world.advance(1)
+    assert world.state(lease.id) == "revoked"

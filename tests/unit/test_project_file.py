@@ -1,0 +1,396 @@
+"""``dynsecrets.toml``: found, read, and refused key by key in messages that show no value."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynsecrets import InvalidConfig, project_file
+from dynsecrets.delivery.project_schema import DYNAMIC_SECRET, INTEGRATION
+from dynsecrets.project_file import Project, ProjectNotFound, find_project_file, open_project
+from dynsecrets.stores.memory import MemoryLeaseStore
+from support.cli import POLICY, TOML
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HEAD = 'project = "p"\nenvironment = "e"\nconfig = "c"\n'
+AWS = '[integrations.aws]\ntype = "aws-iam"\n'
+USER = AWS + '[dynamic_secrets.AWS_USER]\nintegration = "aws"\n'
+SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """The path of a file that isn't written yet."""
+    return tmp_path / "dynsecrets.toml"
+
+
+# Where it is
+
+
+def test_the_nearest_file_upwards_is_found(tmp_path: Path) -> None:
+    """From a folder deep inside, the file of the nearest folder above is the project's."""
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    for folder in (tmp_path, tmp_path / "a"):
+        folder.joinpath("dynsecrets.toml").write_text(HEAD, encoding="utf-8")
+
+    assert find_project_file(start=deep) == tmp_path / "a" / "dynsecrets.toml"
+
+
+def test_a_folder_of_that_name_is_passed_by(tmp_path: Path) -> None:
+    """What is called like the file and is a folder isn't the file."""
+    tmp_path.joinpath("dynsecrets.toml").write_text(HEAD, encoding="utf-8")
+    tmp_path.joinpath("a", "dynsecrets.toml").mkdir(parents=True)
+
+    assert find_project_file(start=tmp_path / "a") == tmp_path / "dynsecrets.toml"
+
+
+def test_what_is_named_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path wins over the variable, the variable over the search."""
+    tmp_path.joinpath("dynsecrets.toml").write_text(HEAD, encoding="utf-8")
+    monkeypatch.setenv("DYNSECRETS_CONFIG_FILE", str(tmp_path / "named.toml"))
+
+    assert find_project_file("given.toml", start=tmp_path).name == "given.toml"
+    assert find_project_file(start=tmp_path).name == "named.toml"
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """A named file that doesn't exist, and none upwards, are errors that name the place."""
+    with pytest.raises(ProjectNotFound, match=r"nope\.toml doesn't exist"):
+        open_project(tmp_path / "nope.toml")
+    with pytest.raises(ProjectNotFound, match=r"no dynsecrets\.toml in .* or a folder above it"):
+        find_project_file(start=tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no owners to compare there")
+def test_a_strangers_file_above_is_not_used(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file above that another user put there is refused, unless it is named; one in the folder itself is used."""
+    file.write_text(HEAD, encoding="utf-8")
+    tmp_path.joinpath("a").mkdir()
+    stranger = file.stat().st_uid + 1
+    monkeypatch.setattr(os, "geteuid", lambda: stranger)
+    if file.stat().st_uid == 0:
+        os.chown(file, stranger + 1, -1)
+
+    with pytest.raises(InvalidConfig, match="belongs to another user"):
+        find_project_file(start=tmp_path / "a")
+    assert find_project_file(start=tmp_path) == file
+    assert find_project_file(file) == file
+
+
+# What is in it
+
+
+def test_the_whole_file_becomes_the_librarys_objects(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names, store, integrations, dynamic secrets and static secrets are those of the file."""
+    file.write_text(TOML, encoding="utf-8")
+    file.with_name("app-policy.json").write_text(str(POLICY).replace("'", '"'), encoding="utf-8")
+    monkeypatch.setenv("PGPASSWORD", "s3cret")
+
+    with open_project(file) as project:
+        config = project.secrets_config
+
+        assert (project.name, project.environment, project.config) == ("dynamic-secret", "dev", "dev")
+        assert (config.project, config.environment, config.name) == ("dynamic-secret", "dev", "dev")
+        assert dict(project.dynamic_secrets["AWS_USER"].policy or {}) == POLICY
+        assert [each.name for each in config.dynamic_secrets] == ["AWS_USER"]
+        assert dict(config.secrets) == {"DATABASE_HOST": "db.internal", "DATABASE_PASSWORD": "s3cret"}
+        assert project.manager.store is project.store
+        assert list(project.manager.records()) == []
+    assert file.with_name("leases.db").exists()
+
+
+@pytest.mark.reveals  # The file, which the test itself writes.
+def test_every_argument_of_the_integration_can_be_given(file: Path) -> None:
+    """What ``Integration.aws_iam`` takes and TOML can carry arrives there; ``botocore_config`` is a table."""
+    file.write_text(
+        HEAD
+        + AWS
+        + f"""
+access_key_id = "AKIAIOSFODNN7EXAMPLE"
+secret_access_key = "{SECRET}"
+session_token = "token"
+region = "eu-west-1"
+endpoint_url = "http://127.0.0.1:5000"
+path = "/leased/"
+username_prefix = "Mine-"
+policy_name_prefix = "mine-"
+botocore_config = {{ connect_timeout = 2, retries = {{ mode = "standard", total_max_attempts = 2 }} }}
+""",
+        encoding="utf-8",
+    )
+
+    (aws,) = open_project(file).integrations.values()
+
+    assert aws.name == "aws"
+    assert "path='/leased/'" in repr(aws)
+    assert "username_prefix='Mine-'" in repr(aws)
+    client = vars(aws)["clients"].iam()
+    assert client.meta.endpoint_url == "http://127.0.0.1:5000"
+    assert client.meta.config.connect_timeout == 2
+    assert client.meta.config.retries["total_max_attempts"] == 2
+
+
+def test_every_argument_of_a_dynamic_secret_can_be_given(file: Path) -> None:
+    """What ``DynamicSecretConfig`` takes arrives there; ``wait = "none"`` stands for ``None``."""
+    file.write_text(
+        HEAD
+        + USER
+        + """
+policy = { Version = "2012-10-17", Statement = [{ Effect = "Allow", Action = "s3:*", Resource = "*" }] }
+default_ttl = 600
+max_ttl = "1h"
+expiry_guard = false
+managed_policy_arns = ["arn:aws:iam::aws:policy/ReadOnlyAccess"]
+groups = ["readers"]
+permissions_boundary = "arn:aws:iam::123456789012:policy/boundary"
+tags = { team = "data" }
+max_active = 3
+wait = "none"
+wait_timeout = "10s"
+""",
+        encoding="utf-8",
+    )
+
+    config = open_project(file).dynamic_secret("AWS_USER")
+
+    assert config.policy is not None
+    assert config.policy["Statement"][0]["Action"] == "s3:*"
+    assert (config.default_ttl, config.max_ttl) == (timedelta(minutes=10), timedelta(hours=1))
+    assert config.expiry_guard is False
+    assert config.managed_policy_arns == ("arn:aws:iam::aws:policy/ReadOnlyAccess",)
+    assert (config.groups, dict(config.tags), config.max_active) == (("readers",), {"team": "data"}, 3)
+    assert config.permissions_boundary == "arn:aws:iam::123456789012:policy/boundary"
+    assert (config.wait, config.wait_timeout) == (None, timedelta(seconds=10))
+
+
+@pytest.mark.parametrize(
+    ("toml", "says"),
+    [
+        ('projet = "p"\n', r"dynsecrets\.toml: unknown key 'projet'; did you mean project\?"),
+        (HEAD + '[integration.aws]\ntype = "aws-iam"\n', "unknown key 'integration'; did you mean integrations?"),
+        (
+            HEAD + AWS + 'endpoint = "x"\n',
+            r"\[integrations\.aws\]: unknown key 'endpoint'; did you mean endpoint_url\?",
+        ),
+        (HEAD + USER + 'ttl = "1h"\n', r"\[dynamic_secrets\.AWS_USER\]: unknown key 'ttl'"),
+        (HEAD + USER + 'defualt_ttl = "1h"\n', "did you mean default_ttl?"),
+        (HEAD + AWS + 'session = "x"\n', "session is an object of Python"),
+        (HEAD + '[secrets]\nA = { evn = "B" }\n', r"\[secrets\] A: unknown key 'evn'"),
+        ("", "project and environment and config must be given"),
+        (HEAD + "[integrations.aws]\n", "type must be given"),
+        (HEAD + '[integrations.aws]\ntype = "aws"\n', "unknown type 'aws'; did you mean aws-iam?"),
+        (HEAD + AWS + "[dynamic_secrets.A]\n", "integration must be given"),
+        (HEAD + AWS + '[dynamic_secrets.A]\nintegration = "awz"\n', "'awz'; did you mean aws?"),
+        (HEAD + '[dynamic_secrets.A]\nintegration = "aws"\n', "'aws'; there is none"),
+        (HEAD + USER + 'wait = "never"\n', 'wait must be "usable" or "none"'),
+        ('project = 1\nenvironment = "e"\nconfig = "c"\n', "project must be text, not a whole number"),
+        (HEAD + AWS + "region = true\n", "region must be text, not true or false"),
+        (HEAD + USER + "max_active = true\n", "max_active must be a whole number, not true or false"),
+        (HEAD + USER + "policy = 1\n", "policy must be the name of a file, or a table"),
+        (HEAD + USER + "default_ttl = 1.5\n", "default_ttl must be a TTL"),
+        (HEAD + 'integrations = "x"\n', "integrations must be a table"),
+        (HEAD + '[integrations]\naws = "x"\n', r"\[integrations\]: 'aws' must be a table, \[integrations\.NAME\]"),
+        (HEAD + "[secrets]\nPORT = 5432\n", r"\[secrets\] PORT must be text or \{ env"),
+        (HEAD + "[secrets]\nDAY = 2026-01-01\n", "not a date or a time"),
+        (HEAD + "[secrets]\nA = { env = 1 }\n", r"\[secrets\] A must be text"),
+        ('project = "p\n', r"is not TOML: .*line 1"),
+        (HEAD + "project = 'q'\n", "is not TOML"),
+    ],
+)
+def test_a_mistake_names_where_it_stands(toml: str, says: str, file: Path) -> None:
+    """A key that isn't known, lacks, or has the wrong type is told by file, table and key when the file is opened."""
+    file.write_text(toml, encoding="utf-8")
+
+    with pytest.raises(InvalidConfig, match=says.removesuffix("?") if not says.endswith(r"\?") else says) as caught:
+        open_project(file)
+
+    assert str(caught.value).startswith(str(file))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.reveals  # The files, which the test itself writes.
+@pytest.mark.parametrize(
+    "toml",
+    [
+        HEAD + AWS + f'secret_access_key = ["{SECRET}"]\n',
+        HEAD + AWS + f'secret_access_key = "{SECRET}"\n',
+        HEAD + AWS + f'access_key_id = "A"\nsecret_access_key = "{SECRET}"\nprofile = "x"\n',
+        HEAD + AWS + f'secret_acces_key = "{SECRET}"\n',
+        HEAD + AWS + f'botocore_config = {{ retries = {{ mode = "{SECRET}" }} }}\n',
+        HEAD + f'[secrets]\nPASSWORD = ["{SECRET}"]\n',
+        HEAD + f"[secrets]\nPASSWORD = {SECRET}\n",
+        HEAD + f'[secrets]\nPASSWORD = "{SECRET}\n',
+        HEAD + f'[secrets]\n"NO NAME" = "{SECRET}"\n',
+        HEAD + f'[secrets]\nDYNSECRETS_PROJECT = "{SECRET}"\n',
+    ],
+)
+def test_no_mistake_shows_a_secret(toml: str, file: Path) -> None:
+    """Whatever is wrong with a secret of the file, its value is in no message."""
+    file.write_text(toml, encoding="utf-8")
+
+    with pytest.raises(InvalidConfig) as caught, open_project(file) as project:
+        assert (project.integrations, project.secrets_config) is None
+
+    texts = []
+    error: BaseException | None = caught.value
+    while error is not None:
+        texts.append(repr(error))
+        error = error.__cause__ or error.__context__
+    assert SECRET not in "".join(texts)
+
+
+def test_what_the_library_refuses_names_the_table(file: Path) -> None:
+    """A policy, TTL, path or region that can't be is told with the table that it stands in."""
+    for toml, says in [
+        (HEAD + AWS + 'path = "x"\n', r"\[integrations\.aws\]: path 'x'"),
+        (
+            HEAD + USER.replace(AWS, AWS + "botocore_config = { conect_timeout = 1 }\n"),
+            "'conect_timeout'; did you mean connect_",
+        ),
+        (HEAD + USER + 'default_ttl = "0s"\n', r"\[dynamic_secrets\.AWS_USER\]: default_ttl '0s'"),
+        (
+            HEAD + USER + 'policy = "nope.json"\n',
+            r"\[dynamic_secrets\.AWS_USER\]: policy file .*nope\.json' can't be read",
+        ),
+        (HEAD + AWS + '[dynamic_secrets.x]\nintegration = "aws"\n', r"\[dynamic_secrets\.x\]: name 'x'"),
+        (HEAD + USER + "tags = { a = 1 }\n", r"\[dynamic_secrets\.AWS_USER\]: "),
+        (HEAD + USER + "groups = [1]\n", r"\[dynamic_secrets\.AWS_USER\]: "),
+    ]:
+        file.write_text(toml, encoding="utf-8")
+        with pytest.raises(InvalidConfig, match=says), open_project(file) as project:
+            assert (toml, project.integrations, project.dynamic_secrets) is None
+
+
+def test_variables_are_read_when_they_are_needed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that isn't set is an error that names key and variable, and only where the values are needed."""
+    file.write_text(
+        HEAD + 'store = "memory://"\n' + USER + '[secrets]\nPASSWORD = { env = "PGPASSWORD" }\n', encoding="utf-8"
+    )
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+
+    with open_project(file) as project:
+        assert list(project.manager.records()) == []
+        assert project.dynamic_secrets
+        with pytest.raises(
+            InvalidConfig, match=r"\[secrets\] PASSWORD: the environment variable PGPASSWORD is not set"
+        ):
+            _ = project.secrets_config
+        monkeypatch.setenv("PGPASSWORD", "")
+        assert project.secrets_config.secrets["PASSWORD"] == ""
+
+
+def test_the_variable_of_the_store_wins(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``DYNSECRETS_STORE`` wins over the file's store, and an empty one is none."""
+    file.write_text(HEAD + 'store = "sqlite:///leases.db"\n', encoding="utf-8")
+
+    monkeypatch.setenv("DYNSECRETS_STORE", "memory://")
+    assert isinstance(open_project(file).store, MemoryLeaseStore)
+    monkeypatch.setenv("DYNSECRETS_STORE", "")
+    assert not isinstance(open_project(file).store, MemoryLeaseStore)
+
+
+def test_a_store_that_is_none_names_the_file(file: Path) -> None:
+    """A store URL that names nothing is told with the file."""
+    file.write_text(HEAD + 'store = "sqlit:///x"\n', encoding="utf-8")
+
+    with pytest.raises(InvalidConfig, match=r"dynsecrets\.toml: store: .*did you mean sqlite"):
+        _ = open_project(file).store
+
+
+def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
+    """A folder, bytes that are no text, and a file of gigabytes are one line each."""
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b'project = "p"\nx = "\xff"\n')
+    large = tmp_path / "large.toml"
+    large.write_bytes(b"#" * 1_100_000)
+
+    for path, says in [(tmp_path, "is a folder"), (binary, "line 2 is not UTF-8"), (large, "larger than")]:
+        with pytest.raises(InvalidConfig, match=says):
+            open_project(path)
+
+
+def test_a_byte_order_mark_is_no_harm(file: Path) -> None:
+    """Windows editors begin files with one."""
+    file.write_bytes(b"\xef\xbb\xbf" + HEAD.encode())
+
+    assert open_project(file).name == "p"
+
+
+def test_a_secret_that_there_is_not_names_the_nearest(file: Path) -> None:
+    """Asking for a dynamic secret by a wrong name tells the right one."""
+    file.write_text(HEAD + USER, encoding="utf-8")
+
+    with pytest.raises(InvalidConfig, match="no dynamic secret 'AWS_USR'; did you mean AWS_USER"):
+        open_project(file).dynamic_secret("AWS_USR")
+
+
+# Anything
+
+
+VALUES = st.recursive(
+    st.one_of(st.text(max_size=5), st.just(SECRET), st.booleans(), st.integers(-3, 3), st.floats(), st.dates()),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=2),
+        st.dictionaries(st.one_of(st.text(max_size=3), st.sampled_from(["env", "aws", "AWS_USER"])), inner, max_size=2),
+    ),
+    max_leaves=4,
+)
+
+
+def tables(known: Iterable[str], given_always: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Return tables that have some of the known keys, with anything for values."""
+    return st.dictionaries(st.sampled_from(sorted(known)), VALUES, max_size=3).map(
+        lambda made: {**given_always, **made}
+    )
+
+
+FILES = st.fixed_dictionaries(
+    {"project": st.just("p"), "environment": st.just("e"), "config": st.just("c")},
+    optional={
+        "store": st.just("memory://"),
+        "integrations": st.one_of(VALUES, tables(INTEGRATION, {"type": "aws-iam"}).map(lambda made: {"aws": made})),
+        "dynamic_secrets": st.one_of(
+            VALUES, tables(DYNAMIC_SECRET, {"integration": "aws"}).map(lambda made: {"AWS_USER": made})
+        ),
+        "secrets": st.one_of(VALUES, st.dictionaries(st.text(max_size=3), VALUES, max_size=2)),
+    },
+)
+
+
+@pytest.mark.reveals  # It is made up, and in the examples that hypothesis shows.
+@given(FILES)
+def test_any_file_is_read_or_refused(content: dict[str, Any]) -> None:
+    """Whatever the tables hold, they become the library's objects, or ``InvalidConfig`` of one line."""
+    file = Path("dynsecrets.toml")
+    said = "dynsecrets.toml: all is well"
+
+    try:
+        with Project(file, project_file._checked(content, file)) as project:
+            assert None not in (project.integrations, project.dynamic_secrets, project.secrets_config)
+    except InvalidConfig as error:
+        said = str(error)
+
+    assert said.startswith("dynsecrets.toml")
+    assert len(said.splitlines()) == 1
+
+
+@given(st.one_of(st.binary(), st.text().map(str.encode)))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    """A file of anything is ``InvalidConfig`` at the worst."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "dynsecrets.toml")
+        file.write_bytes(data)
+        with contextlib.suppress(InvalidConfig):
+            open_project(file)
