@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from dynsecrets._internal.cleanup import clean_up
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.cleanup import run_cleanup
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.delivery.project_schema import (
     DYNAMIC_SECRET,
     INTEGRATION,
@@ -179,7 +179,7 @@ class Project:
         """Return a dynamic secret by name. Raises ``InvalidConfig`` that names the nearest one."""
         if name not in self._tables["dynamic_secrets"]:
             near = did_you_mean(name, self._tables["dynamic_secrets"])
-            raise InvalidConfig(f"{self.path} has no dynamic secret {quote(name)}{near}")
+            raise InvalidConfig(f"{self.path} has no dynamic secret {safe_repr(name)}{near}")
         return self.dynamic_secrets[name]
 
     def configs_of(self, integration: str) -> list[DynamicSecretConfig]:
@@ -202,7 +202,7 @@ class Project:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close the project; an error of the block is not masked by one of closing."""
-        clean_up(self.close, error)
+        run_cleanup(self.close, error)
 
     def __repr__(self) -> str:
         """Show the file."""
@@ -299,14 +299,14 @@ def _checked(tables: dict[str, Any], file: Path) -> dict[str, Any]:
         check_table(table, INTEGRATION, where)
         require(table, ("type",), where)
         if table["type"] not in TYPES:
-            raise InvalidConfig(f"{where}: unknown type {quote(table['type'])}{did_you_mean(table['type'], TYPES)}")
+            raise InvalidConfig(f"{where}: unknown type {safe_repr(table['type'])}{did_you_mean(table['type'], TYPES)}")
     for name, table in check_tables(checked["dynamic_secrets"], str(file), "dynamic_secrets").items():
         where = f"{file}: {dotted('dynamic_secrets', name)}"
         check_table(table, DYNAMIC_SECRET, where)
         require(table, ("integration",), where)
         if table["integration"] not in integrations:
             near = did_you_mean(table["integration"], integrations)
-            raise InvalidConfig(f"{where}: there is no [integrations] table {quote(table['integration'])}{near}")
+            raise InvalidConfig(f"{where}: there is no [integrations] table {safe_repr(table['integration'])}{near}")
         if table.get("wait", "usable") not in ("usable", "none"):
             raise InvalidConfig(f'{where}: wait must be "usable" or "none"')
     for key, given in checked["secrets"].items():

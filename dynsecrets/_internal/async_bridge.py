@@ -48,7 +48,7 @@ def _keep(_: object) -> None:
     """Undo nothing."""
 
 
-async def in_thread(work: Callable[[], T], undo: Callable[[T], object] = _keep) -> T:
+async def run_in_thread(work: Callable[[], T], undo: Callable[[T], object] = _keep) -> T:
     """Run blocking work in a thread and wait for its end, also when the task is cancelled meanwhile.
 
     A thread can't be cancelled: what it makes after that is undone, in a thread too, before the cancellation goes on.
@@ -79,7 +79,7 @@ async def in_thread(work: Callable[[], T], undo: Callable[[T], object] = _keep) 
         return future.result()
     try:
         future.result()
-        await in_thread(job.undo)
+        await run_in_thread(job.undo)
     except Exception as failure:
         interrupted.add_note(f"{type(failure).__name__}: {failure}")
     raise interrupted

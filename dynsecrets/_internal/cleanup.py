@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def clean_up(action: Callable[[], object], error: BaseException | None, what: str = "") -> None:
+def run_cleanup(action: Callable[[], object], error: BaseException | None, what: str = "") -> None:
     """Clean up after a block that ended with ``error``, if not well.
 
     Where that fails, a block that ended well raises it. An error of the block gets a note instead, which begins with

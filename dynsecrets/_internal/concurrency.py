@@ -68,7 +68,7 @@ class Fanout:
         self._name = name
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
-        reset_after_fork(self)
+        reset_after_fork(self._after_fork)
 
     def together(self, calls: Sequence[Callable[[], T]]) -> list[Outcome[T]]:
         """Make all the calls at the same time and return how each ended, in their order.
@@ -89,7 +89,7 @@ class Fanout:
             raise
         return [call.future.result() for call in batch]
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Forget the parent's threads."""
         self._lock = threading.Lock()
         self._pool = None

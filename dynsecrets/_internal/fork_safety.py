@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import os
 import weakref
-from typing import Protocol
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import MethodType
+
+#: By object, weakly, so that nobody lives longer for it.
+_resets: weakref.WeakKeyDictionary[object, Callable[[Any], object]] = weakref.WeakKeyDictionary()
 
 
-class ForkAware(Protocol):
-    """An object with something to make anew in a forked child."""
-
-    def after_fork(self) -> None:
-        """Drop what belonged to the parent. Runs in the child, before any other code of it."""
-        ...
-
-
-_objects: weakref.WeakSet[ForkAware] = weakref.WeakSet()
-
-
-def reset_after_fork(thing: ForkAware) -> None:
-    """Have ``thing.after_fork()`` called in every forked child, as long as the object lives."""
-    _objects.add(thing)
+def reset_after_fork(reset: MethodType | Callable[[], None]) -> None:
+    """Have a bound method called in every forked child, before any other code of it, as long as its object lives."""
+    _resets[reset.__self__] = reset.__func__  # type: ignore[union-attr]  # Typing has no word for a bound method.
 
 
 def _after_fork() -> None:
-    for thing in list(_objects):
-        thing.after_fork()
+    for thing, reset in list(_resets.items()):
+        reset(thing)
 
 
 if hasattr(os, "register_at_fork"):

@@ -7,7 +7,7 @@ from datetime import timedelta
 _LONGEST = 80
 
 
-def quote(given: object) -> str:
+def safe_repr(given: object) -> str:
     """Quote an argument: the ``repr`` of text, numbers and lengths, shortened; only the type of anything else."""
     if given is not None and type(given) not in (str, bytes, bool, int, float, timedelta):
         return f"of type {type(given).__name__}"

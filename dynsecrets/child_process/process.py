@@ -54,7 +54,7 @@ _POLL_S: Final = 0.02
 _OPENED: Final = re.compile(r"/(?:dev|proc/self)/fd/([0-9]{1,6})")
 
 
-class Child:
+class ChildProcess:
     """One child process, running from its construction on."""
 
     def __init__(self, path: str, argv: Sequence[str], environment: Mapping[str, str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.child_process.environment import KEYS, clashes, fold
 from dynsecrets.engine.batch import check_ttl
 from dynsecrets.errors import InvalidConfig
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class Order:
+class RunOptions:
     """What was asked for, checked."""
 
     argv: tuple[str, ...]
@@ -41,14 +41,14 @@ def check_order(
     preserve_env: object,
     aws: object,
     renew: object,
-) -> Order:
+) -> RunOptions:
     """Return what was asked for, or raise ``InvalidConfig`` or ``InvalidTTL``."""
     arguments = _check_argv(argv)
     check_ttl(config.dynamic_secrets, ttl)
     parent = _check_env(env)
     preserve = _check_preserve(preserve_env)
     if not isinstance(renew, bool):
-        raise InvalidConfig(f"renew {quote(renew)} is not accepted; give True or False")
+        raise InvalidConfig(f"renew {safe_repr(renew)} is not accepted; give True or False")
     secret = _check_aws(config.dynamic_secrets, aws, renew=renew)
     if renew and secret is not None and secret.max_active == 1:
         raise InvalidConfig(f"renew needs two leases of {secret.name} at times, and its max_active is 1; raise that")
@@ -65,13 +65,13 @@ def check_order(
                 f"aws={secret.name} gives the child AWS credentials, and preserve_env those of {', '.join(kept)}; "
                 "drop one of them"
             )
-    return Order(argv=arguments, ttl=ttl, parent=parent, preserve=preserve, aws=secret, renew=renew)
+    return RunOptions(argv=arguments, ttl=ttl, parent=parent, preserve=preserve, aws=secret, renew=renew)
 
 
 def _check_argv(argv: object) -> tuple[str, ...]:
     if isinstance(argv, str | bytes) or not isinstance(argv, Sequence):
         raise InvalidConfig(
-            f'argv takes the command and its arguments in a list, like ["env", "-0"], not {quote(argv)}'
+            f'argv takes the command and its arguments in a list, like ["env", "-0"], not {safe_repr(argv)}'
         )
     if not argv:
         raise InvalidConfig('argv is empty; give the command and its arguments, like ["env"]')
@@ -91,10 +91,10 @@ def _check_env(env: object) -> dict[str, str]:
     if env is None:
         return dict(os.environ)
     if not isinstance(env, Mapping):
-        raise InvalidConfig(f"env takes a mapping of text to text, not {quote(env)}")
+        raise InvalidConfig(f"env takes a mapping of text to text, not {safe_repr(env)}")
     for name, value in env.items():
         if not isinstance(name, str) or not name or "=" in name or not _can_be_handed_over(name):
-            raise InvalidConfig(f"env has a name {quote(name)}, which no variable can have")
+            raise InvalidConfig(f"env has a name {safe_repr(name)}, which no variable can have")
         if not isinstance(value, str) or not _can_be_handed_over(value):
             raise InvalidConfig(f"the value of {name} in env must be text without NUL characters and half characters")
     return dict(env)
@@ -112,11 +112,13 @@ def _check_preserve(given: object) -> Preserve:
     if isinstance(given, bool):
         return given
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise InvalidConfig(f'preserve_env takes True, False, or names in a list, like ["PATH"], not {quote(given)}')
+        raise InvalidConfig(
+            f'preserve_env takes True, False, or names in a list, like ["PATH"], not {safe_repr(given)}'
+        )
     names = list(given)
     for name in names:
         if not isinstance(name, str) or not name:
-            raise InvalidConfig(f"preserve_env has {quote(name)} in it, which is no name of a variable")
+            raise InvalidConfig(f"preserve_env has {safe_repr(name)} in it, which is no name of a variable")
     return frozenset(names)
 
 
@@ -132,7 +134,7 @@ def _check_aws(secrets: Sequence[DynamicSecretConfig], aws: object, *, renew: bo
     for secret in secrets:
         if secret.name == aws:
             return secret
-    raise InvalidConfig(f"aws {quote(aws)} is no dynamic secret of this config; there are: {names}")
+    raise InvalidConfig(f"aws {safe_repr(aws)} is no dynamic secret of this config; there are: {names}")
 
 
 def names_of(preserve: Preserve) -> frozenset[str]:

@@ -23,9 +23,10 @@ from dynsecrets.child_process.aws_config_files import hide_defaults
 from dynsecrets.child_process.credentials_endpoint import HOST, CredentialsEndpoint, describe, expiration, local_now
 from dynsecrets.child_process.environment import add_aws, inherit, past_proxies
 from dynsecrets.child_process.executables import CannotStart, find_command
-from dynsecrets.child_process.process import Child
-from dynsecrets.child_process.run_options import Order, check_order, names_of
-from dynsecrets.child_process.signals import Interrupted, Signals
+from dynsecrets.child_process.process import ChildProcess
+from dynsecrets.child_process.run_options import RunOptions, check_order, names_of
+from dynsecrets.child_process.signals import Interrupted, SignalForwarder
+from dynsecrets.engine.manager import engine_of
 from dynsecrets.errors import InvalidConfig, RevocationError
 from dynsecrets.leasing.renewing import renewing
 
@@ -106,7 +107,7 @@ def run_child(
     except CannotStart as error:
         return _not_started(error.status, str(error))
     run = _Run(secrets_config, order, path, values)
-    with Signals() as signals:
+    with SignalForwarder() as signals:
         try:
             return run.run(signals)
         except CannotStart as error:
@@ -120,7 +121,7 @@ def run_child(
 class _Run:
     """One run: what was leased for it, and how it ended."""
 
-    def __init__(self, config: SecretsConfig, order: Order, path: str, values: Mapping[str, str]) -> None:
+    def __init__(self, config: SecretsConfig, order: RunOptions, path: str, values: Mapping[str, str]) -> None:
         self._order = order
         self._path = path
         self._values = values
@@ -134,7 +135,7 @@ class _Run:
         self._endpoint: CredentialsEndpoint | None = None
         self._jobs: list[Job] = []
 
-    def run(self, signals: Signals) -> ExitStatus:
+    def run(self, signals: SignalForwarder) -> ExitStatus:
         """Lease, start, wait, revoke."""
         status: ExitStatus | None = None
         error: BaseException | None = None
@@ -163,7 +164,7 @@ class _Run:
         if renewed is not None:
             self._renewer = renewing(renewed, order.ttl, manager=self._manager, overlap=self._overlap)
             # Not in this thread, where an interrupt could come between the making of a lease and its being noted.
-            stage = self._manager.backstage
+            stage = engine_of(self._manager)
             if stage.in_worker():
                 self._renewer.__enter__()
             else:
@@ -176,10 +177,10 @@ class _Run:
             self._endpoint = CredentialsEndpoint(partial(_answer, self._renewer, self._overlap))
             self._endpoint.__enter__()
 
-    def _child(self, signals: Signals) -> int:
+    def _child(self, signals: SignalForwarder) -> int:
         """Start the child, wait for its end, and take the terminal back."""
         environment = self._environment()
-        child = Child(self._path, self._order.argv, environment)
+        child = ChildProcess(self._path, self._order.argv, environment)
         try:
             signals.pass_on(child.forward)
             self._warn_at_the_end_of_leases()
@@ -204,14 +205,14 @@ class _Run:
         return add_aws(environment, credentials, order.preserve, region=region, endpoint_url=endpoint_url)
 
     def _warn_at_the_end_of_leases(self) -> None:
-        stage = self._manager.backstage
+        stage = engine_of(self._manager)
         for lease in self._leases.values():
             self._jobs.append(stage.call_after(lease.remaining, partial(_warn, lease.name, lease.id)))
 
     def _revoke(self) -> dict[str, str]:
         """Revoke everything, past failures; return what could not be, by lease id or name."""
         for job in self._jobs:
-            self._manager.backstage.cancel(job)
+            engine_of(self._manager).cancel(job)
         failures: dict[str, str] = {}
         if self._endpoint is not None:
             self._endpoint.__exit__(None, None, None)

@@ -42,7 +42,7 @@ def _numbers(names: tuple[str, ...]) -> list[signal.Signals]:
     return [signal.Signals[name] for name in names if name in signal.Signals.__members__]
 
 
-class Signals:
+class SignalForwarder:
     """The handlers, from ``with`` to its end."""
 
     def __init__(self) -> None:

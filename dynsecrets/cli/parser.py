@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from typing_extensions import override
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.cli.errors import UsageError
 from dynsecrets.delivery.formats import FORMATS
 from dynsecrets.delivery.project_schema import did_you_mean
@@ -135,8 +135,8 @@ def refuse_unknown(unknown: list[str], parser: Parser) -> None:
         return
     first = unknown[0].partition("=")[0]
     if first.startswith("-") and first != "-":
-        parser.error(f"there is no option {quote(first)}{did_you_mean(first, parser.options)}")
-    parser.error(f"{quote(first)} is one argument too many")
+        parser.error(f"there is no option {safe_repr(first)}{did_you_mean(first, parser.options)}")
+    parser.error(f"{safe_repr(first)} is one argument too many")
 
 
 def _commands(commands: Any) -> Iterator[tuple[str, Parser]]:
@@ -243,5 +243,5 @@ def _time_to_live(given: str) -> str:
 
 def _format(given: str) -> str:
     if given not in FORMATS:
-        raise argparse.ArgumentTypeError(f"there is no format {quote(given)}{did_you_mean(given, FORMATS)}")
+        raise argparse.ArgumentTypeError(f"there is no format {safe_repr(given)}{did_you_mean(given, FORMATS)}")
     return given

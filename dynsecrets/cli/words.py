@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.cli.errors import UsageError
 from dynsecrets.delivery.project_schema import did_you_mean
 
@@ -63,7 +63,7 @@ def _check_command(path: Sequence[str], word: str) -> None:
     known = COMMANDS if not path else COMMANDS[path[0]] if len(path) == 1 else ()
     if known and word not in known:
         where = f"{path[0]} has" if path else "there is"
-        raise UsageError(f"{where} no command {quote(word)}{did_you_mean(word, known)}", " ".join(path))
+        raise UsageError(f"{where} no command {safe_repr(word)}{did_you_mean(word, known)}", " ".join(path))
 
 
 def _is_secret(word: str | None, then: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.model.masking import MaskedStr
 
@@ -48,7 +48,9 @@ def render(values: Mapping[str, str], format: str) -> str:  # noqa: A002 - what 
     """
     write = _WRITERS.get(format) if isinstance(format, str) else None
     if write is None:
-        raise InvalidConfig(f"format {quote(format)} is not known{_guess(format)}; give one of {', '.join(FORMATS)}")
+        raise InvalidConfig(
+            f"format {safe_repr(format)} is not known{_guess(format)}; give one of {', '.join(FORMATS)}"
+        )
     for key, value in values.items():
         if not is_unicode(value):
             _refuse(key, format, "has half of a surrogate pair, which is no character", ())

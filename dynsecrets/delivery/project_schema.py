@@ -9,7 +9,7 @@ import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def check_keys(table: object, known: Iterable[str], where: str) -> dict[str, Any
         if key in PYTHON_ONLY and key not in accepted:
             raise InvalidConfig(f"{where}: {key} is an object of Python, which a file can't hold; use profile")
         if key not in accepted:
-            raise InvalidConfig(f"{where}: unknown key {quote(key)}{did_you_mean(key, accepted)}")
+            raise InvalidConfig(f"{where}: unknown key {safe_repr(key)}{did_you_mean(key, accepted)}")
     return table
 
 
@@ -97,7 +97,7 @@ def check_tables(table: Mapping[str, Any], file: str, key: str) -> dict[str, dic
     """Return a table of tables, like ``[integrations]``."""
     for name, inner in table.items():
         if not isinstance(inner, dict):
-            raise InvalidConfig(f"{file}: [{key}]: {quote(name)} must be a table, [{key}.NAME], not {kind(inner)}")
+            raise InvalidConfig(f"{file}: [{key}]: {safe_repr(name)} must be a table, [{key}.NAME], not {kind(inner)}")
     return dict(table)
 
 
@@ -125,7 +125,7 @@ def dotted(*keys: str) -> str:
 
 def bare(key: str) -> str:
     """Return a key as TOML spells it; what is no bare key is quoted."""
-    return key if _BARE.fullmatch(key) else quote(key)
+    return key if _BARE.fullmatch(key) else safe_repr(key)
 
 
 def kind(value: object) -> str:

@@ -8,8 +8,8 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn, Self
 
-from dynsecrets._internal.async_bridge import in_thread
-from dynsecrets._internal.cleanup import clean_up
+from dynsecrets._internal.async_bridge import run_in_thread
+from dynsecrets._internal.cleanup import run_cleanup
 from dynsecrets.delivery.formats import render
 from dynsecrets.engine.batch import revoke_all
 
@@ -103,7 +103,7 @@ class Secrets(Mapping[str, str]):
     ) -> None:
         """Revoke all leases; an error of the block is not masked by one of that. A forked child revokes nothing."""
         if self._entered.pop() == os.getpid():
-            clean_up(self.revoke, error, "Leases could not be revoked when the block ended: ")
+            run_cleanup(self.revoke, error, "Leases could not be revoked when the block ended: ")
 
     async def __aenter__(self) -> Self:
         """Return the secrets."""
@@ -113,7 +113,7 @@ class Secrets(Mapping[str, str]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Do what ``with`` does, while the event loop goes on; also when the task is cancelled while it waits."""
-        await in_thread(partial(self.__exit__, kind, error, traceback))
+        await run_in_thread(partial(self.__exit__, kind, error, traceback))
 
     def __repr__(self) -> str:
         """Show what it is of and what is leased, and no value."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Self
 import attrs
 
 from dynsecrets._internal.log import logger
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.delivery.formats import is_unicode
 from dynsecrets.delivery.secrets import Secrets
 from dynsecrets.engine.batch import check_ttl, lease_all, revoke_all
@@ -38,20 +38,21 @@ _CONFIG: Final = "DYNSECRETS_CONFIG"
 
 def _check_label(what: str, label: object) -> str:
     if not isinstance(label, str) or not label or not label.isprintable():
-        raise InvalidConfig(f'{what} {quote(label)} is not accepted; give a name in one line, like "dev"')
+        raise InvalidConfig(f'{what} {safe_repr(label)} is not accepted; give a name in one line, like "dev"')
     return str.__str__(label)
 
 
 def _check_secrets(secrets: object) -> Mapping[str, str]:
     if not isinstance(secrets, Mapping):
-        raise InvalidConfig(f"secrets must be a mapping of names to text, not {quote(secrets)}")
+        raise InvalidConfig(f"secrets must be a mapping of names to text, not {safe_repr(secrets)}")
     return MappingProxyType({_check_name(name): _check_value(name, value) for name, value in secrets.items()})
 
 
 def _check_name(name: object) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidConfig(
-            f"the name {quote(name)} of a secret is not accepted: it names an environment variable, so give letters, "
+            f"the name {safe_repr(name)} of a secret is not accepted: it names an environment variable, "
+            "so give letters, "
             'digits and underscores, not beginning with a digit, like "DATABASE_URL"'
         )
     return str.__str__(name)
@@ -70,11 +71,11 @@ def _check_value(name: str, value: object) -> MaskedStr:
 
 def _check_dynamic_secrets(configs: object) -> tuple[DynamicSecretConfig, ...]:
     if isinstance(configs, str | Mapping) or not isinstance(configs, Iterable):
-        raise InvalidConfig(f"dynamic_secrets must be a list of DynamicSecretConfig objects, not {quote(configs)}")
+        raise InvalidConfig(f"dynamic_secrets must be a list of DynamicSecretConfig objects, not {safe_repr(configs)}")
     checked = tuple(configs)
     for config in checked:
         if not isinstance(config, DynamicSecretConfig):
-            raise InvalidConfig(f"dynamic_secrets must be DynamicSecretConfig objects, not {quote(config)}")
+            raise InvalidConfig(f"dynamic_secrets must be DynamicSecretConfig objects, not {safe_repr(config)}")
     return checked
 
 
@@ -210,7 +211,7 @@ class SecretsConfig:
         """
         if not isinstance(include_dynamic_secrets, bool):
             raise InvalidConfig(
-                f"include_dynamic_secrets {quote(include_dynamic_secrets)} is not accepted; give True or False"
+                f"include_dynamic_secrets {safe_repr(include_dynamic_secrets)} is not accepted; give True or False"
             )
         check_ttl(self.dynamic_secrets, dynamic_secrets_ttl_sec)
         values = {**self.secrets, **self._labels()}

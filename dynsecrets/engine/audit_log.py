@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 from dynsecrets._internal.fork_safety import reset_after_fork
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ class JSONLinesAudit:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-            raise InvalidConfig(f"the path of an audit log must be a path, not {quote(path)}")
+            raise InvalidConfig(f"the path of an audit log must be a path, not {safe_repr(path)}")
         self._path = os.fspath(path)
         self._lock = threading.Lock()
-        reset_after_fork(self)
+        reset_after_fork(self._after_fork)
 
     def __call__(self, event: LeaseEvent) -> None:
         """Write one event."""
@@ -45,7 +45,7 @@ class JSONLinesAudit:
             finally:
                 os.close(handle)
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Make a new lock: the parent may have held the old one."""
         self._lock = threading.Lock()
 

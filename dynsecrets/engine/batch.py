@@ -209,7 +209,9 @@ def _submitter(manager: LeaseManager) -> _Submit:
 
     A thread of the pool itself can't wait for the others, so it runs the actions one after the other.
     """
-    stage = manager.backstage
+    from dynsecrets.engine.manager import engine_of
+
+    stage = engine_of(manager)
     return _at_once if stage.in_worker() else stage.submit
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from dynsecrets.engine.manager import LeaseManager
     from dynsecrets.engine.scheduler import Job, Scheduler
-    from dynsecrets.engine.state import Books
+    from dynsecrets.engine.state import EngineState
     from dynsecrets.model.config import DynamicSecretConfig
     from dynsecrets.model.lease import Lease
 
@@ -25,10 +25,10 @@ T = TypeVar("T")
 _WORKER: Final = "dynsecrets-worker"
 
 
-class Backstage:
+class Engine:
     """A manager's leasing and its timetable, for helpers that lease on their own. Thread-safe."""
 
-    def __init__(self, manager: LeaseManager, books: Books, scheduler: Scheduler) -> None:
+    def __init__(self, manager: LeaseManager, books: EngineState, scheduler: Scheduler) -> None:
         self._manager = manager
         self._books = books
         self._scheduler = scheduler
@@ -43,16 +43,16 @@ class Backstage:
         """How many threads the manager's pool has at most."""
         return self._scheduler._max_workers  # noqa: SLF001 - as above.
 
-    def hold(self, config: DynamicSecretConfig, ttl: timedelta) -> Lease:
+    def issue_held(self, config: DynamicSecretConfig, ttl: timedelta) -> Lease:
         """Issue a lease that ends with this process, if not before."""
         return self._manager._issue(config, ttl, wait=config.wait, metadata=None, held=True)  # noqa: SLF001 - as above.
 
-    def left_over(self, error: BaseException) -> list[str]:
-        """Return the ids of what a failed :meth:`hold` may have left alive: each error says which lease it is of."""
+    def possibly_leaked(self, error: BaseException) -> list[str]:
+        """Return the ids of what a failed :meth:`issue_held` may have left alive: each error names its lease."""
         lease_id = getattr(error, "lease_id", None)
         return [] if lease_id is None or self._books.entry(lease_id) is None else [lease_id]
 
-    def release(self, lease_id: str, config: DynamicSecretConfig) -> None:
+    def revoke_by_id(self, lease_id: str, config: DynamicSecretConfig) -> None:
         """Revoke a lease; one that the store never knew is fine."""
         try:
             self._manager.revoke(lease_id, integration=config.integration)
@@ -96,7 +96,7 @@ class Backstage:
         """Return a moment of the steady clock as a date, by the clock of the config's third party."""
         return self.now(config) + timedelta(seconds=at - self.steady())
 
-    def tell(self, kind: str, lease: Lease) -> None:
+    def emit(self, kind: str, lease: Lease) -> None:
         """Tell the manager's listeners of a step of a lease."""
         entry = self._books.entry(lease.id)
         if entry is not None:

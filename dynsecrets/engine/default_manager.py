@@ -15,9 +15,9 @@ class _Default:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._manager: LeaseManager | None = None
-        reset_after_fork(self)
+        reset_after_fork(self._after_fork)
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Keep the manager, which knows how to go on in a child, under a lock that nobody holds."""
         self._lock = threading.Lock()
 

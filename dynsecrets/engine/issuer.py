@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.readiness import wait_until_usable
-from dynsecrets.engine.state import SAME_TIME, Entry
+from dynsecrets.engine.state import SAME_TIME, LiveLease
 from dynsecrets.errors import DynsecretsError, LeaseNotFound, QuotaExceeded, StoreError
 from dynsecrets.model.lease import Lease
 from dynsecrets.model.record import LeaseRecord
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from dynsecrets.engine.revoker import Revoker
     from dynsecrets.engine.scheduler import Scheduler
-    from dynsecrets.engine.state import Books
+    from dynsecrets.engine.state import EngineState
     from dynsecrets.model.config import DynamicSecretConfig
     from dynsecrets.model.integration import Grant
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Issuer:
     """Issues leases for a manager. Thread-safe."""
 
-    def __init__(self, books: Books, revoker: Revoker, scheduler: Scheduler) -> None:
+    def __init__(self, books: EngineState, revoker: Revoker, scheduler: Scheduler) -> None:
         self._books = books
         self._revoker = revoker
         self._scheduler = scheduler
@@ -86,7 +86,7 @@ class Issuer:
             record = self._books.store.update(
                 record.activated(handle=grant.handle, issued_at=issued_at, expires_at=expires_at)
             )
-            entry = Entry(record, integration, weakref.ref(lease))
+            entry = LiveLease(record, integration, weakref.ref(lease))
             self._books.add(entry)
             entry.job = self._scheduler.call_at(anchor + ttl.total_seconds(), lambda: self._revoker.expire(record.id))
         except BaseException as error:

@@ -9,17 +9,17 @@ from concurrent.futures import wait as wait_for
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from dynsecrets._internal.cleanup import clean_up
+from dynsecrets._internal.cleanup import run_cleanup
 from dynsecrets._internal.log import logger
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.clock import SYSTEM_CLOCK, Clock
-from dynsecrets.engine.core import Backstage
+from dynsecrets.engine.core import Engine
 from dynsecrets.engine.issuer import Issuer
 from dynsecrets.engine.orphans import SweepReport, sweep
 from dynsecrets.engine.reaper import Reaper, ReapReport
-from dynsecrets.engine.revoker import Revoker, Verdict, not_revoked
+from dynsecrets.engine.revoker import RevocationOutcome, Revoker, not_revoked
 from dynsecrets.engine.scheduler import Scheduler
-from dynsecrets.engine.state import Books, check_metadata, find
+from dynsecrets.engine.state import EngineState, check_metadata, find
 from dynsecrets.errors import DynsecretsError, InvalidConfig, LeaseNotFound, RevocationError
 from dynsecrets.model.config import DynamicSecretConfig, check_wait
 from dynsecrets.model.integration import Integration
@@ -65,23 +65,27 @@ class LeaseManager:
         max_workers: int = _MAX_WORKERS,
     ) -> None:
         if not isinstance(max_workers, int) or isinstance(max_workers, bool) or max_workers < 1:
-            raise InvalidConfig(f"max_workers {quote(max_workers)} is not accepted; give a whole number of at least 1")
+            raise InvalidConfig(
+                f"max_workers {safe_repr(max_workers)} is not accepted; give a whole number of at least 1"
+            )
         clock = SYSTEM_CLOCK if clock is None else clock
         if not isinstance(clock, Clock):
-            raise InvalidConfig(f"clock must have the methods of dynsecrets.clock.Clock, and {quote(clock)} has not")
+            raise InvalidConfig(
+                f"clock must have the methods of dynsecrets.clock.Clock, and {safe_repr(clock)} has not"
+            )
         known = _check_integrations(integrations)
         listeners = [on_event] if callable(on_event) else list(on_event)
         for listener in listeners:
             if not callable(listener):
-                raise InvalidConfig(f"on_event takes callables, not {quote(listener)}")
+                raise InvalidConfig(f"on_event takes callables, not {safe_repr(listener)}")
         self._owns_store = store is None
         self._store = open_store() if store is None else store
-        self._books = Books(self._store, clock, known, listeners)
+        self._books = EngineState(self._store, clock, known, listeners)
         self._scheduler = Scheduler(clock, max_workers)
         self._revoker = Revoker(self._books, self._scheduler)
         self._reaper = Reaper(self._books, self._revoker, self._scheduler)
         self._issuer = Issuer(self._books, self._revoker, self._scheduler)
-        self.backstage: Final = Backstage(self, self._books, self._scheduler)
+        self._engine: Final = Engine(self, self._books, self._scheduler)
         self._closed = False
         self._revokes = False
 
@@ -116,7 +120,7 @@ class LeaseManager:
         If one can't be had, those that were made are revoked, and its error is raised.
         """
         if not isinstance(n, int) or isinstance(n, bool) or n < 0:
-            raise InvalidConfig(f"n {quote(n)} is not accepted; give a whole number of leases")
+            raise InvalidConfig(f"n {safe_repr(n)} is not accepted; give a whole number of leases")
         _check_config(config).ttl(ttl)
         futures = [self._scheduler.submit(lambda: self.issue(config, ttl)) for _ in range(n)]
         try:
@@ -182,7 +186,7 @@ class LeaseManager:
         """
         known = {integration.name: integration for integration in _check_integrations(integrations)}
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-            raise InvalidConfig(f"limit {quote(limit)} is not accepted; give a whole number of at least 1, or None")
+            raise InvalidConfig(f"limit {safe_repr(limit)} is not accepted; give a whole number of at least 1, or None")
         age = parse_ttl(abandoned_after, what="abandoned_after", minimum=0)
         for integration in known.values():
             self._books.know(integration)
@@ -212,7 +216,7 @@ class LeaseManager:
             wanted = None if state is None else LeaseState(state)
         except ValueError:
             states = ", ".join(known.value for known in LeaseState)
-            raise InvalidConfig(f"state {quote(state)} is not accepted; give one of {states}") from None
+            raise InvalidConfig(f"state {safe_repr(state)} is not accepted; give one of {states}") from None
         return self._store.records(state=wanted, name=name, integration=integration)
 
     def close(self, *, revoke: bool | None = None) -> None:
@@ -250,7 +254,7 @@ class LeaseManager:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close the manager; an error of the block is not masked by one of closing."""
-        clean_up(self.close, error)
+        run_cleanup(self.close, error)
 
     def __repr__(self) -> str:
         """Show the store."""
@@ -292,38 +296,43 @@ class LeaseManager:
                 for error in errors[:1]:
                     error.add_note(str(failure))
 
-    def _revoke_one(self, lease_or_id: Lease | LeaseRecord | str) -> Verdict:
+    def _revoke_one(self, lease_or_id: Lease | LeaseRecord | str) -> RevocationOutcome:
         """Revoke one of many."""
         try:
             lease_id = _id_of(lease_or_id)
             if self._books.entry(lease_id) is None and not find(self._store, lease_id).live:
-                return Verdict.SKIPPED
+                return RevocationOutcome.SKIPPED
             self.revoke(lease_or_id)
         except LeaseNotFound:
-            return Verdict.SKIPPED
+            return RevocationOutcome.SKIPPED
         except DynsecretsError as error:
             logger.error("%s", error)
-            return Verdict.FAILED
-        return Verdict.REVOKED
+            return RevocationOutcome.FAILED
+        return RevocationOutcome.REVOKED
 
     @property
     def _outlives_process(self) -> bool:
         return bool(getattr(self._store, "outlives_process", True))
 
 
+def engine_of(manager: LeaseManager) -> Engine:
+    """Return the engine of a manager, for those parts of the library that lease on their own."""
+    return manager._engine  # noqa: SLF001 - its own module.
+
+
 def _check_config(config: object) -> DynamicSecretConfig:
     if not isinstance(config, DynamicSecretConfig):
-        raise InvalidConfig(f"config must be a DynamicSecretConfig, not {quote(config)}")
+        raise InvalidConfig(f"config must be a DynamicSecretConfig, not {safe_repr(config)}")
     return config
 
 
 def _check_integrations(integrations: Iterable[Integration]) -> list[Integration]:
     if isinstance(integrations, Integration) or not isinstance(integrations, Iterable):
-        raise InvalidConfig(f"integrations must be a list of Integration objects, not {quote(integrations)}")
+        raise InvalidConfig(f"integrations must be a list of Integration objects, not {safe_repr(integrations)}")
     checked = list(integrations)
     for integration in checked:
         if not isinstance(integration, Integration):
-            raise InvalidConfig(f"integrations must be Integration objects, not {quote(integration)}")
+            raise InvalidConfig(f"integrations must be Integration objects, not {safe_repr(integration)}")
     return checked
 
 

@@ -14,7 +14,7 @@ from dynsecrets.stores.unreadable import noting_unreadable
 
 if TYPE_CHECKING:
     from dynsecrets.engine.scheduler import Scheduler
-    from dynsecrets.engine.state import Books
+    from dynsecrets.engine.state import EngineState
     from dynsecrets.model.integration import Integration
 
 #: What is younger may be in the making: its record can be written and not be visible yet, or be in another store.
@@ -36,7 +36,7 @@ class SweepReport:
     unreadable: list[str] = attrs.field(factory=list)
 
 
-def sweep(books: Books, scheduler: Scheduler, integration: Integration, *, dry_run: bool) -> SweepReport:
+def sweep(books: EngineState, scheduler: Scheduler, integration: Integration, *, dry_run: bool) -> SweepReport:
     """Find what no record knows, and delete it unless it is a dry run."""
     # Listed first, records second: what is issued in between is known by its record.
     listed = list(integration.find_all())

@@ -23,7 +23,7 @@ _SEPARATOR: Final = "|"
 _PID: Final = re.compile(r"[0-9]{1,18}")
 
 
-class Liveness(Enum):
+class ProcessState(Enum):
     """What can be said of a process."""
 
     ALIVE = "alive"
@@ -32,7 +32,7 @@ class Liveness(Enum):
 
 
 @attrs.frozen(kw_only=True)
-class Owner:
+class ProcessIdentity:
     """A process, named so that no other process ever has the same name."""
 
     host: str
@@ -51,7 +51,7 @@ class Owner:
         return _SEPARATOR.join((self.host, self.boot, self.namespace, ""))
 
     @classmethod
-    def parse(cls, text: str) -> Owner | None:
+    def parse(cls, text: str) -> ProcessIdentity | None:
         """Read what stands in a record; ``None`` where it is something else."""
         parts = text.split(_SEPARATOR)
         if len(parts) != 5 or not _PID.fullmatch(parts[3]):
@@ -60,23 +60,23 @@ class Owner:
         return cls(host=host, boot=boot, namespace=namespace, pid=int(pid), started=started)
 
 
-def current_owner() -> Owner:
+def current_owner() -> ProcessIdentity:
     """Return the name of this process. Right after a fork too."""
     pid = os.getpid()
     host, boot, namespace = _place()
-    return Owner(host=host, boot=boot, namespace=namespace, pid=pid, started=_start_time(pid) or "")
+    return ProcessIdentity(host=host, boot=boot, namespace=namespace, pid=pid, started=_start_time(pid) or "")
 
 
-def liveness(text: str, here: Owner | None = None) -> Liveness:
+def liveness(text: str, here: ProcessIdentity | None = None) -> ProcessState:
     """Tell whether the process that a record names is alive, gone, or out of sight."""
-    owner = Owner.parse(text)
+    owner = ProcessIdentity.parse(text)
     here = here or current_owner()
     if owner is None or not owner.boot or not owner.namespace or owner.place != here.place or not owner.started:
-        return Liveness.UNKNOWN
+        return ProcessState.UNKNOWN
     started = _start_time(owner.pid)
     if started is None:
-        return Liveness.UNKNOWN if _exists(owner.pid) else Liveness.GONE
-    return Liveness.ALIVE if started == owner.started else Liveness.GONE
+        return ProcessState.UNKNOWN if _exists(owner.pid) else ProcessState.GONE
+    return ProcessState.ALIVE if started == owner.started else ProcessState.GONE
 
 
 def actor() -> str:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from dynsecrets._internal.log import logger
-from dynsecrets.engine.process_identity import Liveness, current_owner, liveness
-from dynsecrets.engine.revoker import Verdict
+from dynsecrets.engine.process_identity import ProcessState, current_owner, liveness
+from dynsecrets.engine.revoker import RevocationOutcome
 from dynsecrets.errors import StoreError
 from dynsecrets.model.lifecycle import LONGEST_BACKOFF, TOMBSTONE_AGE, LeaseState
 from dynsecrets.stores.base import FailureIndex, ProcessIndex
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from dynsecrets.engine.revoker import Revoker
     from dynsecrets.engine.scheduler import Scheduler
-    from dynsecrets.engine.state import Books
+    from dynsecrets.engine.state import EngineState
     from dynsecrets.model.integration import Integration
     from dynsecrets.model.record import LeaseRecord
 
@@ -50,16 +50,20 @@ class ReapReport:
     failed: list[str] = attrs.field(factory=list)
     skipped: list[str] = attrs.field(factory=list)
 
-    def add(self, lease_id: str, outcome: Verdict) -> None:
+    def add(self, lease_id: str, outcome: RevocationOutcome) -> None:
         """Count one lease."""
-        lists = {Verdict.REVOKED: self.revoked, Verdict.FAILED: self.failed, Verdict.SKIPPED: self.skipped}
+        lists = {
+            RevocationOutcome.REVOKED: self.revoked,
+            RevocationOutcome.FAILED: self.failed,
+            RevocationOutcome.SKIPPED: self.skipped,
+        }
         lists[outcome].append(lease_id)
 
 
 class Reaper:
     """Finds and revokes what is overdue, for a manager. Thread-safe; any number may work at the same time."""
 
-    def __init__(self, books: Books, revoker: Revoker, scheduler: Scheduler) -> None:
+    def __init__(self, books: EngineState, revoker: Revoker, scheduler: Scheduler) -> None:
         self._books = books
         self._revoker = revoker
         self._scheduler = scheduler
@@ -88,7 +92,7 @@ class Reaper:
 
     def _attempts(
         self, records: Iterable[LeaseRecord], integrations: Mapping[str, Integration], limit: int | None
-    ) -> Iterator[tuple[str, Future[Verdict]]]:
+    ) -> Iterator[tuple[str, Future[RevocationOutcome]]]:
         """Start one attempt for each lease that is to be reaped."""
         started: set[str] = set()
         for record in records:
@@ -99,13 +103,13 @@ class Reaper:
                 work = partial(self._reap_one, record, integrations[record.integration])
                 yield record.id, self._scheduler.submit(work)
 
-    def _reap_one(self, record: LeaseRecord, integration: Integration) -> Verdict:
+    def _reap_one(self, record: LeaseRecord, integration: Integration) -> RevocationOutcome:
         """Make one attempt. One record that can't be dealt with never stops the others."""
         try:
             return self._revoker.reap(record, integration)
         except Exception:
             logger.exception("Lease %s could not be reaped", record.id)
-            return Verdict.FAILED
+            return RevocationOutcome.FAILED
 
     def _overdue(
         self, integrations: Mapping[str, Integration], limit: int | None, abandoned_after: timedelta
@@ -168,7 +172,7 @@ class Reaper:
         """Find what belonged to processes of this host that are gone, whatever the time."""
         here = current_owner()
         for process, records in self._by_process(here.place, integrations):
-            if liveness(process, here) is not Liveness.GONE:
+            if liveness(process, here) is not ProcessState.GONE:
                 continue
             for record in records():
                 if record.integration not in integrations:

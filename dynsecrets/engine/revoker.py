@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from dynsecrets._internal.log import logger
-from dynsecrets.engine.process_identity import Liveness, liveness
+from dynsecrets.engine.process_identity import ProcessState, liveness
 from dynsecrets.errors import DynsecretsError, LeaseNotFound, PermissionDenied, RevocationError, StoreError
 from dynsecrets.model.lifecycle import CLAIM_LENGTH, LeaseState, backoff
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from dynsecrets.engine.scheduler import Scheduler
-    from dynsecrets.engine.state import Books
+    from dynsecrets.engine.state import EngineState
     from dynsecrets.model.integration import Integration
     from dynsecrets.model.record import LeaseRecord
 
@@ -28,7 +28,7 @@ _PAUSES: Final = (0.5, 1.0)
 _LOOKS: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
-class Verdict(Enum):
+class RevocationOutcome(Enum):
     """How a reaper's attempt ended."""
 
     REVOKED = "revoked"
@@ -39,7 +39,7 @@ class Verdict(Enum):
 class Revoker:
     """Revokes leases for a manager. Thread-safe."""
 
-    def __init__(self, books: Books, scheduler: Scheduler) -> None:
+    def __init__(self, books: EngineState, scheduler: Scheduler) -> None:
         self._books = books
         self._scheduler = scheduler
         self._random = random.SystemRandom()
@@ -84,18 +84,18 @@ class Revoker:
             return error
         return None
 
-    def reap(self, record: LeaseRecord, integration: Integration) -> Verdict:
+    def reap(self, record: LeaseRecord, integration: Integration) -> RevocationOutcome:
         """Make one attempt for a reaper, unless another worker is at it. Errors are kept in the record."""
         worker = self._books.new_worker()
         try:
             mine = self._attempt(record, integration, worker, wait=False)
         except RevocationError as error:
             self.postpone(record, integration, error, worker=worker)
-            return Verdict.FAILED
+            return RevocationOutcome.FAILED
         if not mine:
-            return Verdict.SKIPPED
+            return RevocationOutcome.SKIPPED
         self._books.emit("reaped", record)
-        return Verdict.REVOKED
+        return RevocationOutcome.REVOKED
 
     def postpone(
         self,
@@ -230,7 +230,7 @@ class Revoker:
                 if found.state is LeaseState.REVOKED:
                     self._forget(record.id)
                     return None
-                if found.process is not None and liveness(found.process) is Liveness.GONE and self.release(found):
+                if found.process is not None and liveness(found.process) is ProcessState.GONE and self.release(found):
                     continue
                 if not wait:
                     return None

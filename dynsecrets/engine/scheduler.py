@@ -58,7 +58,7 @@ class Scheduler:
         self._thread: threading.Thread | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
-        reset_after_fork(self)
+        reset_after_fork(self._after_fork)
         # A clock that goes by when a test says so waits for the schedulers that live by it.
         watch = getattr(clock, "watch", None)
         if watch is not None:
@@ -129,7 +129,7 @@ class Scheduler:
             with contextlib.suppress(RuntimeError):
                 pool.shutdown(wait=True)
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Start afresh in a forked child."""
         self._lock = threading.RLock()
         self._condition = threading.Condition(self._lock)

@@ -11,7 +11,7 @@ import attrs
 
 from dynsecrets._internal.fork_safety import reset_after_fork
 from dynsecrets._internal.log import logger
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.engine.process_identity import actor, current_owner
 from dynsecrets.errors import InvalidConfig, LeaseNotFound, VersionConflict
 from dynsecrets.model.events import LeaseEvent
@@ -49,7 +49,7 @@ def _no_lease() -> None:
 
 
 @attrs.define(eq=False)
-class Entry:
+class LiveLease:
     """A live lease that this process issued, or is to delete: there may be no ``Lease`` of it (any more)."""
 
     record: LeaseRecord
@@ -62,7 +62,7 @@ class Entry:
     late: bool = False
 
 
-class Books:
+class EngineState:
     """What the parts of a manager share. Thread-safe; a forked child starts with empty books on the same store."""
 
     def __init__(
@@ -78,15 +78,15 @@ class Books:
         self._integrations = {integration.name: integration for integration in integrations}
         self._reaped: dict[str, Integration] = {}
         self._begin()
-        reset_after_fork(self)
+        reset_after_fork(self._after_fork)
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Start with empty books: what the parent issued is the parent's to revoke."""
         self._begin()
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, LiveLease] = {}
         self._seen: dict[str, _Seen] = {}
         self.owner: str = str(current_owner())
 
@@ -115,7 +115,7 @@ class Books:
         if found is None:
             known = ", ".join(names) or "none"
             raise InvalidConfig(
-                f"the lease was made with the integration {quote(name)}, which this manager doesn't know "
+                f"the lease was made with the integration {safe_repr(name)}, which this manager doesn't know "
                 f"(it knows {known}); pass it as integration=, or to LeaseManager(integrations=[...])"
             )
         return found
@@ -157,27 +157,27 @@ class Books:
             return
         self.see_time(integration.name, moment, self.clock.steady())
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: LiveLease) -> None:
         """Remember a lease that was issued."""
         with self._lock:
             self._entries[entry.record.id] = entry
 
-    def ensure(self, record: LeaseRecord, integration: Integration) -> Entry:
+    def ensure(self, record: LeaseRecord, integration: Integration) -> LiveLease:
         """Return the entry of a lease that is to be deleted; where there is none, of its record."""
         with self._lock:
-            return self._entries.setdefault(record.id, Entry(record, integration))
+            return self._entries.setdefault(record.id, LiveLease(record, integration))
 
-    def entry(self, lease_id: str) -> Entry | None:
+    def entry(self, lease_id: str) -> LiveLease | None:
         """Return a lease that this process issued and has not revoked yet."""
         with self._lock:
             return self._entries.get(lease_id)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[LiveLease]:
         """Return all of them."""
         with self._lock:
             return list(self._entries.values())
 
-    def remove(self, lease_id: str) -> Entry | None:
+    def remove(self, lease_id: str) -> LiveLease | None:
         """Forget a lease that is revoked, and tell its ``Lease``."""
         with self._lock:
             entry = self._entries.pop(lease_id, None)
@@ -226,7 +226,7 @@ class Books:
 def find(store: LeaseStore, lease_id: object) -> LeaseRecord:
     """Return a record by a lease's id; raise ``LeaseNotFound`` for whatever is none."""
     if not isinstance(lease_id, str) or not lease_id:
-        raise LeaseNotFound(f"{quote(lease_id)} is no lease id; give a Lease or its id, a UUID4 as text")
+        raise LeaseNotFound(f"{safe_repr(lease_id)} is no lease id; give a Lease or its id, a UUID4 as text")
     return store.get(lease_id)
 
 

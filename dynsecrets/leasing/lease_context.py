@@ -7,10 +7,10 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from dynsecrets._internal.async_bridge import in_thread
-from dynsecrets._internal.cleanup import clean_up
+from dynsecrets._internal.async_bridge import run_in_thread
+from dynsecrets._internal.cleanup import run_cleanup
 from dynsecrets._internal.fork_safety import reset_after_fork
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.engine.default_manager import default_manager
 from dynsecrets.engine.manager import LeaseManager
 from dynsecrets.errors import InvalidConfig
@@ -53,9 +53,9 @@ def lease(
     parent's lease.
     """
     if not isinstance(config, DynamicSecretConfig):
-        raise InvalidConfig(f"lease() takes a DynamicSecretConfig, not {quote(config)}")
+        raise InvalidConfig(f"lease() takes a DynamicSecretConfig, not {safe_repr(config)}")
     if manager is not None and not isinstance(manager, LeaseManager):
-        raise InvalidConfig(f"manager must be a LeaseManager, not {quote(manager)}")
+        raise InvalidConfig(f"manager must be a LeaseManager, not {safe_repr(manager)}")
     config.ttl(ttl)
     if not isinstance(wait, Unset):
         check_wait(wait)
@@ -73,9 +73,9 @@ class _Open(Generic[T]):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stacks: dict[object, list[T]] = {}
-        reset_after_fork(self)
+        reset_after_fork(self._after_fork)
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Go on under a lock that nobody holds."""
         self._lock = threading.Lock()
 
@@ -121,7 +121,7 @@ class LeaseContext:
 
     async def __aenter__(self) -> Lease:
         """Lease a credential; the event loop goes on meanwhile."""
-        leased = await in_thread(self._issue, undo=lambda late: _revoke(late, None))
+        leased = await run_in_thread(self._issue, undo=lambda late: _revoke(late, None))
         self._open.push((leased, os.getpid()))
         return leased
 
@@ -131,18 +131,18 @@ class LeaseContext:
         """Revoke it, also when the task is cancelled while it waits."""
         leased, pid = self._open.pop()
         if pid == os.getpid():
-            await in_thread(lambda: _revoke(leased, error))
+            await run_in_thread(lambda: _revoke(leased, error))
 
     def __call__(self, function: Callable[..., T]) -> Callable[..., T]:
         """Decorate a function: a lease for each call. Callers don't give ``lease``, so its parameters are not typed."""
         if not callable(function):
-            raise InvalidConfig(f"lease() decorates functions, not {quote(function)}")
+            raise InvalidConfig(f"lease() decorates functions, not {safe_repr(function)}")
         return decorate(function, lambda: LeaseContext(self._issue))
 
 
 def _revoke(leased: Lease, error: BaseException | None) -> None:
     """Revoke a lease at the end of its block, without masking the block's own error."""
-    clean_up(leased.revoke, error, f"Lease {leased.id} could not be revoked when the block ended: ")
+    run_cleanup(leased.revoke, error, f"Lease {leased.id} could not be revoked when the block ended: ")
 
 
 def _whereabouts() -> object:

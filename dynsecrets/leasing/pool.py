@@ -7,14 +7,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from dynsecrets._internal.async_bridge import in_thread
-from dynsecrets._internal.cleanup import clean_up
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.async_bridge import run_in_thread
+from dynsecrets._internal.cleanup import run_cleanup
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.leasing.decorator import decorate
 from dynsecrets.leasing.lease_context import LeaseContext
-from dynsecrets.leasing.pool_state import Stock
-from dynsecrets.leasing.renewing import backstage_of, check_manager
+from dynsecrets.leasing.pool_state import PoolState
+from dynsecrets.leasing.renewing import check_manager, find_engine
 from dynsecrets.model.config import DynamicSecretConfig
 
 if TYPE_CHECKING:
@@ -49,15 +49,15 @@ class LeasePool:
         manager: LeaseManager | None = None,
     ) -> None:
         if not isinstance(config, DynamicSecretConfig):
-            raise InvalidConfig(f"LeasePool takes a DynamicSecretConfig, not {quote(config)}")
+            raise InvalidConfig(f"LeasePool takes a DynamicSecretConfig, not {safe_repr(config)}")
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise InvalidConfig(f"size {quote(size)} is not accepted; give a whole number of at least 1")
+            raise InvalidConfig(f"size {safe_repr(size)} is not accepted; give a whole number of at least 1")
         check_manager(manager)
         length = config.ttl(ttl)
         self._config = config
         self._size = size
-        self._stock = Stock(backstage_of(manager), config, size, length)
-        self._stock.order()
+        self._state = PoolState(find_engine(manager), config, size, length)
+        self._state.refill()
 
     def lease(self) -> LeaseContext:
         """Return a context manager, for ``with`` and ``async with``, that hands over one ready lease.
@@ -65,12 +65,12 @@ class LeasePool:
         Each entry takes another one, leaving it revokes it. Where none is ready, entering waits for one, and raises
         what its making met. It decorates functions too, as ``lease()`` does.
         """
-        return _PooledContext(self._stock)
+        return _PooledContext(self._state)
 
     @property
     def ready(self) -> int:
         """How many leases are ready to be handed out."""
-        return self._stock.ready
+        return self._state.ready
 
     def close(self) -> None:
         """Revoke what was never handed out, and hand out nothing more; what is in use ends with its blocks.
@@ -78,7 +78,7 @@ class LeasePool:
         Waits for what is just being made, and revokes it too. Closing twice is fine. Raises ``RevocationError`` where
         something could not be revoked.
         """
-        self._stock.close()
+        self._state.close()
 
     def __enter__(self) -> Self:
         """Return the pool."""
@@ -88,7 +88,7 @@ class LeasePool:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close the pool; an error of the block is not masked by one of closing."""
-        clean_up(self.close, error)
+        run_cleanup(self.close, error)
 
     async def __aenter__(self) -> Self:
         """Return the pool."""
@@ -98,7 +98,7 @@ class LeasePool:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Do what ``with`` does, while the event loop goes on."""
-        await in_thread(partial(self.__exit__, kind, error, traceback))
+        await run_in_thread(partial(self.__exit__, kind, error, traceback))
 
     def __repr__(self) -> str:
         """Show what is pooled."""
@@ -108,18 +108,18 @@ class LeasePool:
 class _PooledContext(LeaseContext):
     """What :meth:`LeasePool.lease` returns."""
 
-    def __init__(self, stock: Stock) -> None:
-        super().__init__(stock.take)
-        self._stock = stock
+    def __init__(self, state: PoolState) -> None:
+        super().__init__(state.acquire)
+        self._state = state
 
     async def __aenter__(self) -> Lease:
         """Take a ready lease at once; where there is none, wait without a thread: there may be many who wait."""
-        leased = await self._stock.take_async()
+        leased = await self._state.acquire_async()
         self._open.push((leased, os.getpid()))
         return leased
 
     def __call__(self, function: F) -> F:
         """Decorate a function: another lease for each call."""
         if not callable(function):
-            raise InvalidConfig(f"lease() decorates functions, not {quote(function)}")
-        return cast("F", decorate(function, lambda: _PooledContext(self._stock)))
+            raise InvalidConfig(f"lease() decorates functions, not {safe_repr(function)}")
+        return cast("F", decorate(function, lambda: _PooledContext(self._state)))

@@ -4,7 +4,7 @@
       ▲        │
       └────────┴──(half of its TTL is over)──► stale ──► revoked
 
-Whoever finds nothing ready gets a *ticket*; what is made next goes to the oldest ticket. Leases are made and revoked in
+Whoever finds nothing ready gets a *waiter*; what is made next goes to the oldest waiter. Leases are made and revoked in
 the manager's pool, never under the lock.
 """
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import timedelta
 
-    from dynsecrets.engine.core import Backstage
+    from dynsecrets.engine.core import Engine
     from dynsecrets.engine.scheduler import Job
     from dynsecrets.model.config import DynamicSecretConfig
     from dynsecrets.model.lease import Lease
 
-Ticket: TypeAlias = "Future[Lease]"
+Waiter: TypeAlias = "Future[Lease]"
 
 #: A lease of which less than half is left is not worth handing out.
 _WORTH: Final = 0.5
@@ -50,10 +50,10 @@ class _Ready:
     until: float
 
 
-class Stock:
+class PoolState:
     """The leases of one pool. Thread-safe; a forked child starts with nothing, and fills up when it is first used."""
 
-    def __init__(self, stage: Backstage, config: DynamicSecretConfig, size: int, ttl: timedelta) -> None:
+    def __init__(self, stage: Engine, config: DynamicSecretConfig, size: int, ttl: timedelta) -> None:
         self._stage = stage
         self._config = config
         self._size = size
@@ -61,20 +61,20 @@ class Stock:
         self._most = max(int(stage.workers * _SHARE), 1)
         self._random = random.SystemRandom()
         self._closed = False
-        self.after_fork()
-        reset_after_fork(self)
+        self._after_fork()
+        reset_after_fork(self._after_fork)
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Have nothing: no lease, nobody who waits, nothing planned or under way."""
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         #: The oldest first. While there are any, nobody waits.
         self._ready: deque[_Ready] = deque()
         self._stale: list[Lease] = []
-        self._queue: deque[Ticket] = deque()
+        self._queue: deque[Waiter] = deque()
         self._making = 0
         self._at_work: set[int] = set()
-        self._tends_soon = False
+        self._maintains_soon = False
         self._aging: Job | None = None
         self._failures = 0
         self._retry: Job | None = None
@@ -85,7 +85,7 @@ class Stock:
         with self._lock:
             return len(self._ready)
 
-    def take(self) -> Lease:
+    def acquire(self) -> Lease:
         """Return a ready lease, or wait for one in order. Raises what its making met."""
         with self._lock:
             lease = self._pop()
@@ -93,15 +93,15 @@ class Stock:
             return lease
         if self._stage.in_worker():
             # The threads that make leases may all wait like this one: it makes its own.
-            return self._stage.hold(self._config, self._ttl)
-        ticket = self._queue_up()
+            return self._stage.issue_held(self._config, self._ttl)
+        waiter = self._queue_up()
         try:
-            return ticket.result()
+            return waiter.result()
         except BaseException:
-            self._leave(ticket)
+            self._leave(waiter)
             raise
 
-    async def take_async(self) -> Lease:
+    async def acquire_async(self) -> Lease:
         """Do what :meth:`take` does; while it waits it takes no thread."""
         import asyncio  # As in in_thread.
 
@@ -109,14 +109,14 @@ class Stock:
             lease = self._pop()
         if lease is not None:
             return lease
-        ticket = self._queue_up()
+        waiter = self._queue_up()
         try:
-            return await asyncio.wrap_future(ticket)
+            return await asyncio.wrap_future(waiter)
         except BaseException:
-            self._leave(ticket)
+            self._leave(waiter)
             raise
 
-    def order(self) -> None:
+    def refill(self) -> None:
         """Have as many leases made as are missing; after a failure, only what somebody waits for."""
         with self._lock:
             count = 0 if self._closed else max(min(self._missing(), self._most - self._making), 0)
@@ -131,12 +131,12 @@ class Stock:
         """
         with self._lock:
             self._closed = True
-            waiting = self._next_tickets(len(self._queue))
+            waiting = self._next_waiters(len(self._queue))
             jobs, self._retry, self._aging = (self._retry, self._aging), None, None
         for job in jobs:
             self._stage.cancel(job)
-        for ticket in waiting:
-            ticket.set_exception(_closed())
+        for waiter in waiting:
+            waiter.set_exception(_closed())
         failed: dict[str, Exception] = {}
         # Twice: whoever is at work may have something that nobody has by then.
         for _ in range(2):
@@ -146,20 +146,20 @@ class Stock:
         if failed:
             raise RevocationError(not_revoked(failed)) from next(iter(failed.values()))
 
-    def _queue_up(self) -> Ticket:
-        """Return a ticket for the next lease that is made, or for one that came just now. Never blocks."""
-        ticket: Ticket = Future()
+    def _queue_up(self) -> Waiter:
+        """Return a waiter for the next lease that is made, or for one that came just now. Never blocks."""
+        waiter: Waiter = Future()
         with self._lock:
             lease = self._pop()
             if lease is None:
                 if self._stage.closed:
                     raise DynsecretsError("the LeaseManager of this pool is closed; make a new one")
-                self._queue.append(ticket)
+                self._queue.append(waiter)
         if lease is None:
-            self.order()
+            self.refill()
         else:
-            ticket.set_result(lease)
-        return ticket
+            waiter.set_result(lease)
+        return waiter
 
     def _pop(self) -> Lease | None:
         """Return the oldest lease that is worth it, and have it replaced. The lock is held."""
@@ -168,10 +168,10 @@ class Stock:
         if not self._ready:
             return None
         now = self._stage.steady()
-        if not self._tends_soon:
+        if not self._maintains_soon:
             # Planned, and not handed to the pool here, which would take longer.
-            self._tends_soon = True
-            self._stage.call_at(now, self._tend)
+            self._maintains_soon = True
+            self._stage.call_at(now, self._maintain)
         while self._ready:
             first = self._ready.popleft()
             if now < first.until and not first.lease.revoked:
@@ -181,29 +181,29 @@ class Stock:
             self._stage.wake()
         return None
 
-    def _leave(self, ticket: Ticket) -> None:
-        """Give up a ticket; what came for it at the last moment is for the next one."""
-        if ticket.cancel():
+    def _leave(self, waiter: Waiter) -> None:
+        """Give up a waiter; what came for it at the last moment is for the next one."""
+        if waiter.cancel():
             with self._lock:
-                if ticket in self._queue:
-                    self._queue.remove(ticket)
+                if waiter in self._queue:
+                    self._queue.remove(waiter)
         else:
-            ticket.add_done_callback(self._take_back)
+            waiter.add_done_callback(self._take_back)
 
-    def _take_back(self, ticket: Ticket) -> None:
-        if ticket.exception() is not None:
+    def _take_back(self, waiter: Waiter) -> None:
+        if waiter.exception() is not None:
             return
-        if not self._hand_on(ticket.result(), made=False):
-            self._stage.submit(partial(self._revoke, ticket.result()))
+        if not self._offer(waiter.result(), made=False):
+            self._stage.submit(partial(self._revoke, waiter.result()))
 
-    def _next_tickets(self, count: int) -> list[Ticket]:
-        """Return the oldest tickets that somebody waits with; from now on they can't be given up. The lock is held."""
-        tickets: list[Ticket] = []
-        while self._queue and len(tickets) < count:
-            ticket = self._queue.popleft()
-            if ticket.set_running_or_notify_cancel():
-                tickets.append(ticket)
-        return tickets
+    def _next_waiters(self, count: int) -> list[Waiter]:
+        """Return the oldest waiters that somebody waits with; from now on they can't be given up. The lock is held."""
+        waiters: list[Waiter] = []
+        while self._queue and len(waiters) < count:
+            waiter = self._queue.popleft()
+            if waiter.set_running_or_notify_cancel():
+                waiters.append(waiter)
+        return waiters
 
     def _missing(self) -> int:
         """Return how many leases are to be made now. The lock is held."""
@@ -218,15 +218,15 @@ class Stock:
         if not self._begin(made=True):
             return
         try:
-            lease = self._stage.hold(self._config, self._ttl)
+            lease = self._stage.issue_held(self._config, self._ttl)
         except BaseException as error:  # Whoever waits must know of it, whatever it is.
             self._fail(error)
         else:
-            self._hand_on(lease, made=True)
+            self._offer(lease, made=True)
         finally:
             self._end()
         if not self._stage.closed:
-            self.order()
+            self.refill()
 
     def _begin(self, *, made: bool = False) -> bool:
         """Note that this thread is at work; ``False`` where the pool is closed and there is nothing to do."""
@@ -242,7 +242,7 @@ class Stock:
             self._at_work.discard(threading.get_ident())
             self._idle.notify_all()
 
-    def _hand_on(self, lease: Lease, *, made: bool) -> bool:
+    def _offer(self, lease: Lease, *, made: bool) -> bool:
         """Hand a lease to whoever waits longest, or keep it ready; what was just made :meth:`close` waits for.
 
         ``False`` where the pool is closed and nobody will revoke it.
@@ -259,13 +259,13 @@ class Stock:
                 retry, self._retry = self._retry, None
             elif self._closed:
                 return False
-            tickets = self._next_tickets(1)
-            if not tickets:
+            waiters = self._next_waiters(1)
+            if not waiters:
                 self._ready.append(_Ready(lease, until))
                 self._plan_aging()
         self._stage.cancel(retry)
-        for ticket in tickets:
-            ticket.set_result(lease)
+        for waiter in waiters:
+            waiter.set_result(lease)
         return True
 
     def _fail(self, error: BaseException) -> None:
@@ -274,21 +274,21 @@ class Stock:
         with self._lock:
             self._making -= 1
             waiting = len(self._queue)
-            tickets = self._next_tickets(waiting if hopeless else min(max(waiting - self._making, 0), 1))
+            waiters = self._next_waiters(waiting if hopeless else min(max(waiting - self._making, 0), 1))
             # Of many that fail at the same time one counts.
             if self._retry is None and not self._closed:
                 self._failures += 1
                 pause = retry_after(self._failures, self._ttl, error, self._random.random())
                 self._retry = self._stage.call_after(pause, self._try_again)
-        for ticket in tickets:
-            ticket.set_exception(error)
-        if not tickets:
+        for waiter in waiters:
+            waiter.set_exception(error)
+        if not waiters:
             logger.warning("A lease of %s could not be made ahead: %s", self._config.name, error)
 
     def _try_again(self) -> None:
         with self._lock:
             self._retry = None
-        self.order()
+        self.refill()
 
     def _plan_aging(self) -> None:
         """Plan to look when the next lease gets too old. The lock is held."""
@@ -298,21 +298,21 @@ class Stock:
     def _age(self) -> None:
         with self._lock:
             self._aging = None
-        self._tend()
+        self._maintain()
 
-    def _tend(self) -> None:
+    def _maintain(self) -> None:
         """Have replaced what was taken and what is too old, in the background, and revoke the latter."""
         if not self._begin():
             return
         try:
             now = self._stage.steady()
             with self._lock:
-                self._tends_soon = False
+                self._maintains_soon = False
                 stale, self._stale = self._stale, []
                 stale += [one.lease for one in self._ready if now >= one.until]
                 self._ready = deque(one for one in self._ready if now < one.until)
                 self._plan_aging()
-            self.order()
+            self.refill()
             for lease in stale:
                 self._revoke(lease)
         finally:

@@ -13,18 +13,18 @@ from dynsecrets.errors import DynsecretsError, RevocationError
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from dynsecrets.engine.core import Backstage
+    from dynsecrets.engine.core import Engine
     from dynsecrets.model.config import DynamicSecretConfig
     from dynsecrets.model.lease import Lease
 
 
-class Holdings:
+class RenewalLedger:
     """Leases of one config, by their ids; ``None`` stands for one that failed to be made and may be half there.
 
     Thread-safe. Good for one process: a forked child starts with holdings of its own.
     """
 
-    def __init__(self, stage: Backstage, config: DynamicSecretConfig) -> None:
+    def __init__(self, stage: Engine, config: DynamicSecretConfig) -> None:
         self._stage = stage
         self._config = config
         self._lock = threading.Lock()
@@ -38,9 +38,9 @@ class Holdings:
     def issue(self, ttl: timedelta) -> Lease:
         """Lease one more; remember one that failed and may be half-made. Raises what ``LeaseManager.issue`` does."""
         try:
-            lease = self._stage.hold(self._config, ttl)
+            lease = self._stage.issue_held(self._config, ttl)
         except BaseException as error:
-            left = self._stage.left_over(error)
+            left = self._stage.possibly_leaked(error)
             with self._lock:
                 self._leases.update(dict.fromkeys(left))
             raise
@@ -48,7 +48,7 @@ class Holdings:
             self._leases[lease.id] = lease
         return lease
 
-    def settle(self, keep: Lease | None = None) -> None:
+    def revoke_all_but(self, keep: Lease | None = None) -> None:
         """Revoke everything but one lease. Raises ``RevocationError`` at the first that can't be revoked."""
         for lease_id in self._ids():
             if keep is None or lease_id != keep.id:
@@ -94,6 +94,6 @@ class Holdings:
             lease = self._leases.get(lease_id)
         # The store needs not be asked, and may be closed by now.
         if lease is None or not lease.revoked:
-            self._stage.release(lease_id, self._config)
+            self._stage.revoke_by_id(lease_id, self._config)
         with self._lock:
             self._leases.pop(lease_id, None)

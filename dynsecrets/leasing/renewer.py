@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from dynsecrets._internal.async_bridge import in_thread
-from dynsecrets._internal.cleanup import clean_up
+from dynsecrets._internal.async_bridge import run_in_thread
+from dynsecrets._internal.cleanup import run_cleanup
 from dynsecrets._internal.fork_safety import reset_after_fork
 from dynsecrets._internal.log import logger
 from dynsecrets.errors import DynsecretsError, LeaseExpired
-from dynsecrets.leasing.renewal_ledger import Holdings
+from dynsecrets.leasing.renewal_ledger import RenewalLedger
 from dynsecrets.leasing.renewal_timing import first_pause, renewal_after, retry_after
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     import boto3
 
-    from dynsecrets.engine.core import Backstage
+    from dynsecrets.engine.core import Engine
     from dynsecrets.engine.scheduler import Job
     from dynsecrets.model.config import DynamicSecretConfig
     from dynsecrets.model.lease import Lease
@@ -73,7 +73,7 @@ class LeaseRenewer:
         config: DynamicSecretConfig,
         ttl: timedelta,
         *,
-        stage: Callable[[], Backstage],
+        stage: Callable[[], Engine],
         overlap: timedelta,
         on_renew: Callable[[Lease], object] | None,
         on_error: Callable[[BaseException], object] | None,
@@ -85,17 +85,17 @@ class LeaseRenewer:
         self._on_renew = on_renew
         self._on_error = on_error
         self._random = random.SystemRandom()
-        self._backstage: Backstage | None = None
+        self._backstage: Engine | None = None
         self._open = False
         self._turn = 0
         self._current: Lease | None = None
         self._forget()
-        reset_after_fork(self)
+        reset_after_fork(self._after_fork)
 
     def _forget(self) -> None:
         """Have nothing planned, nothing under way and nothing to revoke."""
         if self._backstage is not None:
-            self._holdings = Holdings(self._backstage, self._config)
+            self._ledger = RenewalLedger(self._backstage, self._config)
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._job: Job | None = None
@@ -107,7 +107,7 @@ class LeaseRenewer:
         self._last_error: BaseException | None = None
         self._inherited = False
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Own nothing in a forked child: what the parent leased is the parent's to renew and revoke."""
         self._forget()
         self._turn += 1
@@ -125,16 +125,16 @@ class LeaseRenewer:
         try:
             if self._backstage is None:
                 self._backstage = self._find_stage()
-                self._holdings = Holdings(self._backstage, self._config)
+                self._ledger = RenewalLedger(self._backstage, self._config)
             # An earlier block may have left something that could not be revoked.
-            self._holdings.settle()
-            taken = self._take(self._holdings.issue(self._ttl), turn)
+            self._ledger.revoke_all_but()
+            taken = self._take(self._ledger.issue(self._ttl), turn)
         except BaseException as error:
             # What was half-made is not tried again here: that would only take long.
             self._leave(error, half_made=False)
             raise
         if not taken:
-            self._holdings.revoke_all()
+            self._ledger.revoke_all()
             raise DynsecretsError("this renewer was closed while it was opened")
         return self
 
@@ -149,13 +149,13 @@ class LeaseRenewer:
 
     async def __aenter__(self) -> Self:
         """Do what ``with`` does, while the event loop goes on."""
-        return await in_thread(self.__enter__, undo=lambda _: self._close())
+        return await run_in_thread(self.__enter__, undo=lambda _: self._close())
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Do what ``with`` does, while the event loop goes on."""
-        await in_thread(partial(self.__exit__, kind, error, traceback))
+        await run_in_thread(partial(self.__exit__, kind, error, traceback))
 
     @property
     def current(self) -> Lease:
@@ -235,9 +235,9 @@ class LeaseRenewer:
             pause = renewal_after(self._ttl, self._random.random()) - lived
             # Where it took most of a lease's life to become usable, the attempts must not follow each other at once.
             self._plan(max(pause, first_pause(self._ttl)))
-            if old is not None and old in self._holdings:
+            if old is not None and old in self._ledger:
                 self._stage.cancel(self._ending)
-                self._ending = self._stage.call_after(self._overlap, partial(self._holdings.end, old.id))
+                self._ending = self._stage.call_after(self._overlap, partial(self._ledger.end, old.id))
         return True
 
     def _plan(self, pause: timedelta | None = None) -> None:
@@ -294,8 +294,8 @@ class LeaseRenewer:
         """Replace the current lease, or give the fresh one back where the renewer was closed meanwhile."""
         try:
             # Nothing but the current lease may be alive before another one is made.
-            self._holdings.settle(keep=self._current)
-            lease = self._holdings.issue(self._ttl)
+            self._ledger.revoke_all_but(keep=self._current)
+            lease = self._ledger.issue(self._ttl)
         except BaseException as error:  # Whatever it is, the attempts must go on.
             self._fail(error, turn)
             if not isinstance(error, Exception):
@@ -306,9 +306,9 @@ class LeaseRenewer:
         with self._lock:
             self._attempting = False
         if not taken:
-            self._holdings.end(lease.id)
+            self._ledger.end(lease.id)
             return
-        self._stage.tell("renewed", lease)
+        self._stage.emit("renewed", lease)
         self._call(self._on_renew, lease)
 
     def _fail(self, error: BaseException, turn: int) -> None:
@@ -335,7 +335,7 @@ class LeaseRenewer:
 
     def _leave(self, error: BaseException | None, *, half_made: bool = True) -> None:
         """Close it; an error that is on its way is not masked by one of closing."""
-        clean_up(partial(self._close, half_made=half_made), error)
+        run_cleanup(partial(self._close, half_made=half_made), error)
 
     def _close(self, *, half_made: bool = True) -> None:
         """Stop renewing, wait for an attempt under way, and revoke all that is left."""
@@ -354,9 +354,9 @@ class LeaseRenewer:
                 self._idle.wait_for(lambda: not self._at_work - {threading.get_ident()})
         except BaseException:
             # Whoever waited goes away; the background goes on.
-            self._holdings.revoke_later()
+            self._ledger.revoke_later()
             raise
-        self._holdings.revoke_all(half_made=half_made)
+        self._ledger.revoke_all(half_made=half_made)
 
     def _values(self) -> dict[str, str]:
         """Return the current lease's values, keyed by suffix, all of one lease."""
@@ -368,7 +368,7 @@ class LeaseRenewer:
         return lease is not None and lease.is_young()
 
     @property
-    def _stage(self) -> Backstage:
+    def _stage(self) -> Engine:
         if self._backstage is None:
             raise DynsecretsError("this renewer is not open; use it inside of its with block")
         return self._backstage

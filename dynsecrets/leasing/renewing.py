@@ -6,9 +6,9 @@ import inspect
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.engine.default_manager import default_manager
-from dynsecrets.engine.manager import LeaseManager
+from dynsecrets.engine.manager import LeaseManager, engine_of
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.leasing.renewal_timing import default_overlap
 from dynsecrets.leasing.renewer import LeaseRenewer
@@ -18,7 +18,7 @@ from dynsecrets.model.ttl import TTL, parse_ttl
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dynsecrets.engine.core import Backstage
+    from dynsecrets.engine.core import Engine
     from dynsecrets.model.lease import Lease
 
 
@@ -45,11 +45,11 @@ def renewing(
     ``max_active`` must allow for two leases.
     """
     if not isinstance(config, DynamicSecretConfig):
-        raise InvalidConfig(f"renewing() takes a DynamicSecretConfig, not {quote(config)}")
+        raise InvalidConfig(f"renewing() takes a DynamicSecretConfig, not {safe_repr(config)}")
     check_manager(manager)
     for what, callback in (("on_renew", on_renew), ("on_error", on_error)):
         if callback is not None and (not callable(callback) or inspect.iscoroutinefunction(callback)):
-            raise InvalidConfig(f"{what} must be a plain function, which a thread can call, not {quote(callback)}")
+            raise InvalidConfig(f"{what} must be a plain function, which a thread can call, not {safe_repr(callback)}")
     length = config.ttl(ttl)
     ending = (
         default_overlap(length) if overlap is None else parse_ttl(overlap, what="overlap", minimum=0, maximum=length)
@@ -57,7 +57,7 @@ def renewing(
     return LeaseRenewer(
         config,
         length,
-        stage=partial(backstage_of, manager),
+        stage=partial(find_engine, manager),
         overlap=ending,
         on_renew=on_renew,
         on_error=on_error,
@@ -67,9 +67,9 @@ def renewing(
 def check_manager(manager: Any) -> None:
     """Raise ``InvalidConfig`` for what is no manager."""
     if manager is not None and not isinstance(manager, LeaseManager):
-        raise InvalidConfig(f"manager must be a LeaseManager, not {quote(manager)}")
+        raise InvalidConfig(f"manager must be a LeaseManager, not {safe_repr(manager)}")
 
 
-def backstage_of(manager: LeaseManager | None) -> Backstage:
-    """Return the backstage of a manager, or of the default one."""
-    return (default_manager() if manager is None else manager).backstage
+def find_engine(manager: LeaseManager | None) -> Engine:
+    """Return the engine of a manager, or of the default one."""
+    return engine_of(default_manager() if manager is None else manager)

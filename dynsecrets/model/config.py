@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.integrations.aws.iam_limits import check_groups, check_policy_arn, check_policy_arns, check_tags
 from dynsecrets.integrations.aws.policy_document import PolicyDocument, check_size
@@ -30,7 +30,9 @@ _SOME_EXPIRATION: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 def _check_integration(integration: object) -> Integration:
     if not isinstance(integration, Integration):
-        raise InvalidConfig(f"integration must be an Integration, like Integration.aws_iam(), not {quote(integration)}")
+        raise InvalidConfig(
+            f"integration must be an Integration, like Integration.aws_iam(), not {safe_repr(integration)}"
+        )
     return integration
 
 
@@ -48,13 +50,15 @@ def _check_tags(tags: object) -> Mapping[str, str]:
 
 def _check_max_active(given: object) -> int | None:
     if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given < 1):
-        raise InvalidConfig(f"max_active {quote(given)} is not accepted; give a whole number of at least 1, or None")
+        raise InvalidConfig(
+            f"max_active {safe_repr(given)} is not accepted; give a whole number of at least 1, or None"
+        )
     return given
 
 
 def _check_flag(given: object) -> bool:
     if not isinstance(given, bool):
-        raise InvalidConfig(f"expiry_guard {quote(given)} is not accepted; give True or False")
+        raise InvalidConfig(f"expiry_guard {safe_repr(given)} is not accepted; give True or False")
     return given
 
 
@@ -62,7 +66,7 @@ def check_wait(wait: object) -> Any:
     """Return how a lease is to be waited for, or raise ``InvalidConfig``."""
     if wait is None or wait == "usable" or callable(wait):
         return wait
-    raise InvalidConfig(f'wait {quote(wait)} is not accepted; give "usable", None, or a callable (lease) -> bool')
+    raise InvalidConfig(f'wait {safe_repr(wait)} is not accepted; give "usable", None, or a callable (lease) -> bool')
 
 
 @attrs.frozen(init=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.model.masking import Secret
 from dynsecrets.model.naming import check_integration_name
@@ -57,7 +57,7 @@ def _check_values(values: Mapping[str, str]) -> Mapping[str, Secret]:
         if not isinstance(suffix, str) or not _SUFFIX.fullmatch(suffix) or suffix.startswith(_RESERVED):
             raise InvalidConfig(
                 f"a grant's values are keyed by suffix (upper-case letters, digits and underscores, not LEASE_…), "
-                f"not {quote(suffix)}"
+                f"not {safe_repr(suffix)}"
             )
         if not isinstance(value, str) or "\0" in value:
             raise InvalidConfig(f"the value of {suffix} in a grant must be text without NUL characters")
@@ -73,7 +73,7 @@ def _check_handle(handle: Mapping[str, str]) -> Mapping[str, str]:
 
 def _check_moment(moment: datetime) -> datetime:
     if not isinstance(moment, datetime) or moment.tzinfo is None:
-        raise InvalidConfig(f"expires_at must be an aware datetime, not {quote(moment)}")
+        raise InvalidConfig(f"expires_at must be an aware datetime, not {safe_repr(moment)}")
     return moment.astimezone(UTC)
 
 

@@ -10,7 +10,7 @@ import secrets
 import string
 from typing import Final
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
 
 _SECRET_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -25,7 +25,7 @@ def check_secret_name(name: object) -> str:
     """Return the name of a dynamic secret if it can prefix environment variables, else raise ``InvalidConfig``."""
     if not isinstance(name, str) or not _SECRET_NAME.fullmatch(name) or len(name) > 128:
         raise InvalidConfig(
-            f"name {quote(name)} is not accepted: it prefixes environment variables, so give an upper-case letter "
+            f"name {safe_repr(name)} is not accepted: it prefixes environment variables, so give an upper-case letter "
             'followed by upper-case letters, digits and underscores (at most 128), like "AWS_USER"'
         )
     return name
@@ -35,7 +35,7 @@ def check_integration_name(name: object) -> str:
     """Return an integration's name if it can stand in records and files, else raise ``InvalidConfig``."""
     if not isinstance(name, str) or not _INTEGRATION_NAME.fullmatch(name):
         raise InvalidConfig(
-            f"integration name {quote(name)} is not accepted: give 1 to 64 letters, digits, dots, dashes and "
+            f"integration name {safe_repr(name)} is not accepted: give 1 to 64 letters, digits, dots, dashes and "
             'underscores, starting with a letter or digit, like "aws"'
         )
     return name

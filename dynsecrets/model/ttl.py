@@ -10,7 +10,7 @@ import re
 from datetime import timedelta
 from typing import Final, TypeAlias
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidTTL
 
 #: What a TTL may be given as: whole seconds, a ``timedelta`` of whole seconds, or text such as ``"1h30m"``.
@@ -34,14 +34,14 @@ def parse_ttl(given: object, *, what: str = "TTL", minimum: int = 1, maximum: ti
     """
     length = _length(given)
     if length is None:
-        raise InvalidTTL(f"{what} {quote(given)} is not a TTL: give {ACCEPTED}")
+        raise InvalidTTL(f"{what} {safe_repr(given)} is not a TTL: give {ACCEPTED}")
     if length < minimum * _ONE_SECOND:
         least = "one second" if minimum == 1 else f"{minimum} seconds"
-        raise InvalidTTL(f"{what} {quote(given)} is too short: at least {least} is accepted, as {ACCEPTED}")
+        raise InvalidTTL(f"{what} {safe_repr(given)} is too short: at least {least} is accepted, as {ACCEPTED}")
     if length > maximum:
         limit = "" if maximum == CEILING else " (max_ttl)"
         raise InvalidTTL(
-            f"{what} {quote(given)} is too long: at most {format_ttl(maximum)}{limit} is accepted; "
+            f"{what} {safe_repr(given)} is too long: at most {format_ttl(maximum)}{limit} is accepted; "
             "ask for less or raise max_ttl in the config"
         )
     return length

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.manager import LeaseManager
-from dynsecrets.engine.process_identity import Liveness, Owner, current_owner, liveness
+from dynsecrets.engine.process_identity import ProcessIdentity, ProcessState, current_owner, liveness
 from dynsecrets.errors import DynsecretsError
 from dynsecrets.model.integration import Integration
 from dynsecrets.model.naming import RANDOM_LENGTH
@@ -36,7 +36,7 @@ def account(store: LeaseStore, pids: Collection[int], started: float, reaped: Co
         for record in list(store.records()):
             if record.created_at < since or not _is_of(record, pids):
                 continue
-            if record.live and liveness(record.owner) is not Liveness.GONE:
+            if record.live and liveness(record.owner) is not ProcessState.GONE:
                 continue
             totals.issued += 1
             if not record.live and record.id not in reaped:
@@ -50,7 +50,7 @@ def account(store: LeaseStore, pids: Collection[int], started: float, reaped: Co
 
 
 def _is_of(record: LeaseRecord, pids: Collection[int]) -> bool:
-    owner = Owner.parse(record.owner)
+    owner = ProcessIdentity.parse(record.owner)
     return owner is not None and owner.pid in pids and owner.place == current_owner().place
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def open_store(url: str | None = None, *, base: Path | None = None) -> LeaseStor
 
 def _open(url: object, what: str, base: Path | None) -> LeaseStore:
     if not isinstance(url, str):
-        raise InvalidConfig(f"{what} {quote(url)} is not text: give {ACCEPTED}")
+        raise InvalidConfig(f"{what} {safe_repr(url)} is not text: give {ACCEPTED}")
     scheme, separator, rest = url.partition("://")
     shown = f"{what} {_show(scheme, separator, rest)}"
     if scheme not in _PARAMETERS or not separator:
@@ -97,7 +97,7 @@ def _parameters(query: str, shown: str, known: tuple[str, ...]) -> dict[str, str
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in known:
             accepted = f"it takes {' and '.join(known)}" if known else "it takes none (write %3F for a question mark)"
-            raise InvalidConfig(f"{shown} has an unknown parameter {quote(name)}{_guess(name, known)}: {accepted}")
+            raise InvalidConfig(f"{shown} has an unknown parameter {safe_repr(name)}{_guess(name, known)}: {accepted}")
         if name in parameters or not value:
             raise InvalidConfig(f"{shown} must have one value for {name}, or leave it out")
         parameters[name] = value
@@ -115,5 +115,5 @@ def _guess(given: str, known: Iterable[str], suffix: str = "") -> str:
 def _show(scheme: str, separator: str, rest: str) -> str:
     """Quote a URL without what may be a password: its parameters, and all of a URL for something else."""
     if separator and (scheme not in _PARAMETERS or (scheme == "dynamodb" and "@" in rest)):
-        return quote(f"{scheme}://...")
-    return quote(scheme + separator + rest.partition("?")[0])
+        return safe_repr(f"{scheme}://...")
+    return safe_repr(scheme + separator + rest.partition("?")[0])

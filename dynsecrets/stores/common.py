@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig, LeaseNotFound, StoreError, VersionConflict
 from dynsecrets.model.lifecycle import LeaseState
 
@@ -32,7 +32,7 @@ def check_state(state: LeaseState | str | None) -> LeaseState | None:
         return LeaseState(state)
     except ValueError:
         known = ", ".join(LeaseState)
-        raise InvalidConfig(f"there is no state {quote(state)}: give one of {known}, or None for all") from None
+        raise InvalidConfig(f"there is no state {safe_repr(state)}: give one of {known}, or None for all") from None
 
 
 def check_times(record: LeaseRecord) -> None:
@@ -45,7 +45,7 @@ def check_times(record: LeaseRecord) -> None:
 
 def not_found(lease_id: str) -> LeaseNotFound:
     """Return the error for a lease that the store doesn't know."""
-    shown = quote(lease_id)
+    shown = safe_repr(lease_id)
     return LeaseNotFound(f"the store has no record of lease {shown}", lease_id=lease_id)
 
 
@@ -57,4 +57,4 @@ def conflict(record: LeaseRecord) -> VersionConflict:
 
 def taken(lease_id: str) -> StoreError:
     """Return the error for a new record whose id isn't new."""
-    return StoreError(f"the store has a record of lease {quote(lease_id)} already", lease_id=lease_id)
+    return StoreError(f"the store has a record of lease {safe_repr(lease_id)} already", lease_id=lease_id)

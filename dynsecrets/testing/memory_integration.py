@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 import attrs
 from typing_extensions import override
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.clock import SYSTEM_CLOCK, Clock
 from dynsecrets.errors import InvalidConfig, ProvisionError, RevocationError
 from dynsecrets.integrations.aws.policy_document import render
@@ -104,7 +104,7 @@ class MemoryIntegration(Integration):
         super().__init__(name)
         self._clock = SYSTEM_CLOCK if clock is None else clock
         if not isinstance(self._clock, Clock):
-            raise InvalidConfig(f"clock must be a FakeClock or another Clock, not {quote(clock)}")
+            raise InvalidConfig(f"clock must be a FakeClock or another Clock, not {safe_repr(clock)}")
         #: How long the next users' keys take to work. May be changed at any time.
         self.usable_after: timedelta = parse_ttl(usable_after, what="usable_after", minimum=0)
         self._lock = threading.Lock()
@@ -141,11 +141,13 @@ class MemoryIntegration(Integration):
         Raises ``InvalidConfig``.
         """
         if method not in _METHODS:
-            raise InvalidConfig(f"method {quote(method)} can't fail; give one of {', '.join(_METHODS)}")
+            raise InvalidConfig(f"method {safe_repr(method)} can't fail; give one of {', '.join(_METHODS)}")
         if error is not None and not isinstance(error, BaseException):
-            raise InvalidConfig(f"error must be an exception to raise, like ProvisionError('...'), not {quote(error)}")
+            raise InvalidConfig(
+                f"error must be an exception to raise, like ProvisionError('...'), not {safe_repr(error)}"
+            )
         if times is not None and (not isinstance(times, int) or isinstance(times, bool) or times < 1):
-            raise InvalidConfig(f"times {quote(times)} is not accepted; give a whole number of at least 1, or None")
+            raise InvalidConfig(f"times {safe_repr(times)} is not accepted; give a whole number of at least 1, or None")
         with self._lock:
             self._faults[method].append(_Fault(error, times, after))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from dynsecrets.engine.process_identity import Liveness, Owner, current_owner
+from dynsecrets.engine.process_identity import ProcessIdentity, ProcessState, current_owner
 from dynsecrets.engine.scheduler import Job
 from dynsecrets.errors import StoreError
 from dynsecrets.model.integration import Grant, Integration
@@ -64,7 +64,7 @@ class ThirdParty:
 class Process:
     """A process: its manager, and what happens at its next steps."""
 
-    owner: Owner
+    owner: ProcessIdentity
     overtake: Callable[[Process], None]
     clock: FakeClock
     manager: LeaseManager = attrs.field(init=False)
@@ -262,8 +262,8 @@ class Processes:
         other.manager.reap(integrations=[other.integration])
         other.events = events
 
-    def _liveness(self, text: str, here: Owner | None = None) -> Liveness:
+    def _liveness(self, text: str, here: ProcessIdentity | None = None) -> ProcessState:
         known = {str(process.owner): process for process in self.all}
         if text not in known:
-            return Liveness.UNKNOWN
-        return Liveness.GONE if known[text].dead else Liveness.ALIVE
+            return ProcessState.UNKNOWN
+        return ProcessState.GONE if known[text].dead else ProcessState.ALIVE

@@ -104,7 +104,7 @@ class World:
         scheduler = self._managers[0]._scheduler
         with scheduler._condition:
             scheduler._jobs.clear()
-        self._managers[0]._books.after_fork()
+        self._managers[0]._books._after_fork()
 
     def close(self) -> None:
         """Stop the background of all managers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.cli.errors import FAILED, UsageError
 from dynsecrets.delivery.project_schema import did_you_mean
 from dynsecrets.errors import DynsecretsError, InvalidConfig
@@ -46,7 +46,7 @@ def policy(console: Console) -> int:
         integration = project.integrations.get(name)
         if integration is None:
             near = did_you_mean(name, project.integrations)
-            raise UsageError(f"{project.path} has no integration {quote(name)}{near}", "policy")
+            raise UsageError(f"{project.path} has no integration {safe_repr(name)}{near}", "policy")
         configs = project.configs_of(name)
         try:
             document = integration.required_policy(*configs, account_id=options.account_id, partition=options.partition)

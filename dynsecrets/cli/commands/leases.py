@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.cli.errors import FAILED
 from dynsecrets.cli.tables import table
 from dynsecrets.delivery.project_schema import did_you_mean
@@ -113,6 +113,6 @@ def _check_integration(project: Project, record: LeaseRecord) -> None:
     if record.integration not in project.integrations:
         near = did_you_mean(record.integration, project.integrations)
         raise InvalidConfig(
-            f"lease {record.id} was made with the integration {quote(record.integration)}, which {project.path} "
+            f"lease {record.id} was made with the integration {safe_repr(record.integration)}, which {project.path} "
             f"doesn't have{near}"
         )

@@ -12,7 +12,7 @@ from cachetools import TTLCache
 from dynsecrets._internal.fork_safety import reset_after_fork
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.integrations.aws.errors import service_date
-from dynsecrets.integrations.aws.request_tracking import Effects
+from dynsecrets.integrations.aws.request_tracking import RequestTracker
 from dynsecrets.model.masking import MASK, Secret
 
 if TYPE_CHECKING:
@@ -47,14 +47,14 @@ class AwsClients:
         self._endpoint_url = endpoint_url
         self._config = config
         #: What each thread knows of the effects of its last IAM call.
-        self.effects: Final[Effects] = Effects()
+        self.effects: Final[RequestTracker] = RequestTracker()
         self._lock = threading.RLock()
         self._clients: dict[str, Any] = {}
         self._identities: TTLCache[str, str] = TTLCache(maxsize=1, ttl=_IDENTITY_FOR_S)
         self._probed = threading.local()
-        reset_after_fork(self)
+        reset_after_fork(self._after_fork)
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Forget the parent's clients: two processes must not share their connections."""
         self._lock = threading.RLock()
         self._clients = {}

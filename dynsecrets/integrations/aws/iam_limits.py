@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.model.naming import RANDOM_LENGTH
 
@@ -35,17 +35,17 @@ def check_path(path: object) -> str:
     """Return the path of leased users, which is what keeps everyone else's users out of reach."""
     right = 'give one or more names between slashes, like "/dynsecrets/"'
     if not isinstance(path, str):
-        _refuse(f"path {quote(path)} is not text; {right}")
+        _refuse(f"path {safe_repr(path)} is not text; {right}")
     if path == "/":
         _refuse(f'path "/" holds every user of the account, and would put them all in reach; {right}')
     if "*" in path or "?" in path:
-        _refuse(f"path {quote(path)} holds a wildcard; {right}")
+        _refuse(f"path {safe_repr(path)} holds a wildcard; {right}")
     if not _PATH.fullmatch(path) or len(path) > MAX_PATH:
         trimmed = "/".join(part for part in path.split("/") if part)
         likely = f"/{trimmed}/"
         if _PATH.fullmatch(likely) and len(likely) <= MAX_PATH:
-            right = f"it starts and ends with a slash, like {quote(likely)}"
-        _refuse(f"path {quote(path)} is not accepted; {right}")
+            right = f"it starts and ends with a slash, like {safe_repr(likely)}"
+        _refuse(f"path {safe_repr(path)} is not accepted; {right}")
     return path
 
 
@@ -54,7 +54,7 @@ def check_prefix(prefix: object, *, what: str, longest: int) -> str:
     room = longest - RANDOM_LENGTH
     if not isinstance(prefix, str) or not _NAME.fullmatch(prefix) or len(prefix) > room:
         _refuse(
-            f"{what} {quote(prefix)} is not accepted; give 1 to {room} letters, digits and +=,.@_- "
+            f"{what} {safe_repr(prefix)} is not accepted; give 1 to {room} letters, digits and +=,.@_- "
             f"({RANDOM_LENGTH} random characters follow, and AWS takes {longest} in all)"
         )
     return prefix
@@ -63,7 +63,7 @@ def check_prefix(prefix: object, *, what: str, longest: int) -> str:
 def check_policy_arn(arn: object, *, what: str) -> str:
     """Return the ARN of a managed policy."""
     if not isinstance(arn, str) or not _POLICY_ARN.fullmatch(arn):
-        _refuse(f'{what} {quote(arn)} is no ARN of a managed policy; give one like "arn:aws:iam::aws:policy/NAME"')
+        _refuse(f'{what} {safe_repr(arn)} is no ARN of a managed policy; give one like "arn:aws:iam::aws:policy/NAME"')
     return arn
 
 
@@ -80,24 +80,28 @@ def check_groups(groups: object) -> tuple[str, ...]:
     texts = _sequence(groups, "groups")
     for group in texts:
         if not isinstance(group, str) or not _NAME.fullmatch(group) or len(group) > 128:
-            _refuse(f"group {quote(group)} is not accepted; give its name (no path, no ARN): letters, digits, +=,.@_-")
+            _refuse(
+                f"group {safe_repr(group)} is not accepted; give its name (no path, no ARN): letters, digits, +=,.@_-"
+            )
     return _bounded(tuple(str(group) for group in texts), "groups", MAX_GROUPS, key=str.lower)
 
 
 def check_tags(tags: object) -> dict[str, str]:
     """Return the tags of a leased user."""
     if not isinstance(tags, Mapping):
-        _refuse(f'tags {quote(tags)} are not a mapping; give one of text to text, like {{"team": "data"}}')
+        _refuse(f'tags {safe_repr(tags)} are not a mapping; give one of text to text, like {{"team": "data"}}')
     for key, value in tags.items():
         if not isinstance(key, str) or not 1 <= len(key) <= 128 or not _is_tag_text(key):
-            _refuse(f"tag key {quote(key)} is not accepted; give 1 to 128 letters, digits, blanks and {_TAG_SYMBOLS}")
+            _refuse(
+                f"tag key {safe_repr(key)} is not accepted; give 1 to 128 letters, digits, blanks and {_TAG_SYMBOLS}"
+            )
         if not isinstance(value, str) or len(value) > 256 or not _is_tag_text(value):
             _refuse(
-                f"the value {quote(value)} of the tag {quote(key)} is not accepted; "
+                f"the value {safe_repr(value)} of the tag {safe_repr(key)} is not accepted; "
                 f"give at most 256 letters, digits, blanks and {_TAG_SYMBOLS}"
             )
         if key.lower().startswith("aws:"):
-            _refuse(f'tag key {quote(key)} is not accepted; keys that start with "aws:" are reserved')
+            _refuse(f'tag key {safe_repr(key)} is not accepted; keys that start with "aws:" are reserved')
     _bounded(tuple(tags), "tags", MAX_TAGS, key=str.lower)
     return {str(key): str(value) for key, value in tags.items()}
 
@@ -110,7 +114,7 @@ def _is_tag_text(text: str) -> bool:
 def _sequence(given: object, what: str) -> Sequence[object]:
     """Return a list or tuple; a lone text is refused, since it would be taken letter by letter."""
     if not isinstance(given, list | tuple):
-        _refuse(f"{what} {quote(given)} is not accepted; give a list or tuple of texts")
+        _refuse(f"{what} {safe_repr(given)} is not accepted; give a list or tuple of texts")
     return given
 
 

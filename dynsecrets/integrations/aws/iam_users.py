@@ -31,7 +31,7 @@ from dynsecrets.integrations.aws.errors import (
 )
 from dynsecrets.integrations.aws.iam_limits import MAX_POLICY_NAME, MAX_USER_NAME, check_path, check_prefix
 from dynsecrets.integrations.aws.policy_document import render
-from dynsecrets.integrations.aws.send_deadline import Deadline
+from dynsecrets.integrations.aws.send_deadline import SendDeadline
 from dynsecrets.model.integration import Found, Grant, Identity, Integration
 from dynsecrets.model.naming import RANDOM_LENGTH, random_suffix
 from dynsecrets.model.timestamps import floor_to_millisecond, to_milliseconds
@@ -116,7 +116,7 @@ class AwsIamIntegration(Integration):
             plan["managed_policies"] = " ".join(config.managed_policy_arns)
         if config.groups:
             plan["groups"] = " ".join(config.groups)
-        # Needed to clean up where the account demands them of every user: see Teardown.
+        # Needed to clean up where the account demands them of every user: see UserDeletion.
         if config.tags:
             plan["tags"] = json.dumps(dict(config.tags))
         if config.permissions_boundary is not None:
@@ -163,7 +163,7 @@ class AwsIamIntegration(Integration):
     @override
     def revoke(self, handle: Mapping[str, str]) -> None:
         """Delete the user and everything that hangs on it; nothing outside of the path and prefix."""
-        user_deletion.Teardown(self, self._fanout).run(handle)
+        user_deletion.UserDeletion(self, self._fanout).run(handle)
 
     @override
     def is_usable(self, values: Mapping[str, str]) -> bool:
@@ -283,7 +283,7 @@ class AwsIamIntegration(Integration):
             arguments["PermissionsBoundary"] = plan["permissions_boundary"]
         return arguments
 
-    def call(self, operation: str, *, deadline: Deadline | None = None, **arguments: Any) -> Any:
+    def call(self, operation: str, *, deadline: SendDeadline | None = None, **arguments: Any) -> Any:
         """Make an IAM call, and count what of it had no clear answer (``clients.effects``).
 
         Nothing of it is sent after ``deadline``. botocore repeats a call whose answer didn't arrive, but not one whose
@@ -316,7 +316,7 @@ class AwsIamIntegration(Integration):
     def _create_user(self, plan: Mapping[str, str]) -> dict[str, Any]:
         """Create the user, unless it is too late for that."""
         arguments = {"UserName": plan["user_name"], **self.user_arguments(plan)}
-        deadline = Deadline(plan.get("planned_at"))
+        deadline = SendDeadline(plan.get("planned_at"))
         try:
             user: dict[str, Any] = dict(self.call("CreateUser", deadline=deadline, **arguments)["User"])
         except Exception as exc:

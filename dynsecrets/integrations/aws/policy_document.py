@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.model.timestamps import ceil_to_second, to_seconds
 
@@ -74,7 +74,7 @@ class PolicyDocument(Mapping[str, Any]):
             given = _load(given)
         if not isinstance(given, Mapping):
             _refuse(
-                f"it is {quote(given)}; give a mapping, or a JSON string or pathlib.Path to one "
+                f"it is {safe_repr(given)}; give a mapping, or a JSON string or pathlib.Path to one "
                 f'with "Version" and "Statement"'
             )
         return cls(_plain(given))
@@ -151,7 +151,7 @@ def _load(text: str) -> object:
         seen: dict[str, object] = {}
         for key, value in pairs:
             if key in seen:
-                _refuse(f"the key {quote(key)} stands twice in one object")
+                _refuse(f"the key {safe_repr(key)} stands twice in one object")
             seen[key] = value
         return seen
 
@@ -174,7 +174,7 @@ def _plain(given: Any, depth: int = 0) -> Any:
     if isinstance(given, Mapping):
         for key in given:
             if not isinstance(key, str):
-                _refuse(f"the key {quote(key)} is not text")
+                _refuse(f"the key {safe_repr(key)} is not text")
         return {str(key): _plain(value, depth + 1) for key, value in given.items()}
     if isinstance(given, list | tuple):
         return [_plain(value, depth + 1) for value in given]
@@ -184,27 +184,27 @@ def _plain(given: Any, depth: int = 0) -> Any:
         return given
     if isinstance(given, float) and math.isfinite(given):
         return given
-    return _refuse(f"a value in it is {quote(given)}; JSON has text, numbers, booleans, lists and objects")
+    return _refuse(f"a value in it is {safe_repr(given)}; JSON has text, numbers, booleans, lists and objects")
 
 
 def _check_document(document: Mapping[str, Any]) -> None:
     """Check the top level and each statement."""
     for key in document:
         if key not in _TOP:
-            _refuse(f'{quote(key)} is no element of a policy; accepted are "Version", "Id" and "Statement"')
+            _refuse(f'{safe_repr(key)} is no element of a policy; accepted are "Version", "Id" and "Statement"')
     if "Version" in document and document["Version"] not in _VERSIONS:
-        _refuse(f'"Version" is {quote(document["Version"])}; accepted are "2012-10-17" and "2008-10-17"')
+        _refuse(f'"Version" is {safe_repr(document["Version"])}; accepted are "2012-10-17" and "2008-10-17"')
     if not isinstance(document.get("Id", ""), str):
         _refuse('"Id" must be text')
     seen: set[str] = set()
     for number, statement in enumerate(_statements(document), 1):
         where = f"statement {number}"
         if not isinstance(statement, Mapping):
-            _refuse(f"{where} is {quote(statement)}, not an object")
+            _refuse(f"{where} is {safe_repr(statement)}, not an object")
         _check_statement(statement, where)
         sid = statement.get("Sid")
         if sid in seen:
-            _refuse(f'the "Sid" {quote(sid)} stands in two statements; AWS wants each once')
+            _refuse(f'the "Sid" {safe_repr(sid)} stands in two statements; AWS wants each once')
         if sid:
             seen.add(sid)
 
@@ -226,12 +226,12 @@ def _check_statement(statement: Mapping[str, Any], where: str) -> None:
             _refuse(f'{where} has "{key}", which the policies of users don\'t take; leave it out')
         if key not in _STATEMENT:
             accepted = ", ".join(sorted(_STATEMENT))
-            _refuse(f"{where} has {quote(key)}, which is no element of a statement; accepted are {accepted}")
+            _refuse(f"{where} has {safe_repr(key)}, which is no element of a statement; accepted are {accepted}")
     if statement.get("Effect") not in ("Allow", "Deny"):
-        _refuse(f'{where} has "Effect" {quote(statement.get("Effect"))}; accepted are "Allow" and "Deny"')
+        _refuse(f'{where} has "Effect" {safe_repr(statement.get("Effect"))}; accepted are "Allow" and "Deny"')
     sid = statement.get("Sid", "")
     if not isinstance(sid, str) or not _SID.fullmatch(sid):
-        _refuse(f'{where} has "Sid" {quote(sid)}; accepted are letters and digits')
+        _refuse(f'{where} has "Sid" {safe_repr(sid)}; accepted are letters and digits')
     _check_one_of(statement, "Action", _ACTION, 'forms like "s3:GetObject"', where)
     _check_one_of(statement, "Resource", _RESOURCE, 'ARNs ("arn:aws:s3:::bucket/*")', where)
     if "Condition" in statement:
@@ -248,24 +248,24 @@ def _check_one_of(
     key = present[0]
     for text in _texts(statement, key, where):
         if not form.fullmatch(text):
-            _refuse(f'{where} has "{key}" {quote(text)}; accepted are "*" and {accepted}')
+            _refuse(f'{where} has "{key}" {safe_repr(text)}; accepted are "*" and {accepted}')
 
 
 def _check_condition(condition: Any, where: str) -> None:
     """Check the condition block of a statement."""
     if not isinstance(condition, Mapping):
-        _refuse(f'{where} has a "Condition" that is {quote(condition)}, not an object')
+        _refuse(f'{where} has a "Condition" that is {safe_repr(condition)}, not an object')
     for operator, keys in condition.items():
         if not _OPERATOR.fullmatch(operator):
-            _refuse(f"{where} has the condition operator {quote(operator)}, which IAM doesn't know")
+            _refuse(f"{where} has the condition operator {safe_repr(operator)}, which IAM doesn't know")
         if not isinstance(keys, Mapping):
-            _refuse(f"{where} has a condition {quote(operator)} that is {quote(keys)}, not an object")
+            _refuse(f"{where} has a condition {safe_repr(operator)} that is {safe_repr(keys)}, not an object")
         for key, values in keys.items():
             if not key:
-                _refuse(f"{where} has a condition {quote(operator)} with an empty key")
+                _refuse(f"{where} has a condition {safe_repr(operator)} with an empty key")
             for value in values if isinstance(values, list) else [values]:
                 if not isinstance(value, str | bool | int | float):
-                    _refuse(f"{where} has a condition on {quote(key)} with a value {quote(value)}")
+                    _refuse(f"{where} has a condition on {safe_repr(key)} with a value {safe_repr(value)}")
 
 
 def _texts(statement: Mapping[str, Any], key: str, where: str) -> list[str]:
@@ -273,7 +273,7 @@ def _texts(statement: Mapping[str, Any], key: str, where: str) -> list[str]:
     given = statement[key]
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        _refuse(f'{where} has "{key}" {quote(given)}; accepted are text or a list of at least one text')
+        _refuse(f'{where} has "{key}" {safe_repr(given)}; accepted are text or a list of at least one text')
     return texts
 
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from dynsecrets.integrations.aws.send_deadline import TooLate
 
 if TYPE_CHECKING:
-    from dynsecrets.integrations.aws.send_deadline import Deadline
+    from dynsecrets.integrations.aws.send_deadline import SendDeadline
 
 #: From this HTTP status on, the service doesn't say whether the request took effect.
 _UNCLEAR_STATUS: Final = 500
 
 
-class Effects:
+class RequestTracker:
     """Counts, for each thread, the requests of its current call, and those with a clear answer."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Effects:
         client.meta.events.register_last("before-send", self._on_sending)
         client.meta.events.register("response-received", self._on_answer)
 
-    def begin(self, deadline: Deadline | None = None) -> None:
+    def begin(self, deadline: SendDeadline | None = None) -> None:
         """Start to count a call of this thread, of which nothing may be sent after ``deadline``."""
         self._calls.open = 0
         self._calls.deadline = deadline
@@ -44,7 +44,7 @@ class Effects:
 
     def _on_sending(self, **_kwargs: object) -> None:
         self._calls.open = getattr(self._calls, "open", 0) + 1
-        deadline: Deadline | None = getattr(self._calls, "deadline", None)
+        deadline: SendDeadline | None = getattr(self._calls, "deadline", None)
         if deadline is not None:
             deadline.check()
 

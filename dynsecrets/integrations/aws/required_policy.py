@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.integrations.aws.policy_document import VERSION
 
@@ -36,12 +36,12 @@ def required_policy(
 ) -> dict[str, Any]:
     """Return the least-privilege policy document for these configs under a path."""
     if not isinstance(account_id, str) or not _ACCOUNT.fullmatch(account_id):
-        raise InvalidConfig(f'account_id {quote(account_id)} is not accepted; give 12 digits as text, or "*"')
+        raise InvalidConfig(f'account_id {safe_repr(account_id)} is not accepted; give 12 digits as text, or "*"')
     if partition not in PARTITIONS:
-        raise InvalidConfig(f"partition {quote(partition)} is not accepted; give one of {', '.join(PARTITIONS)}")
+        raise InvalidConfig(f"partition {safe_repr(partition)} is not accepted; give one of {', '.join(PARTITIONS)}")
     for config in configs:
         if not hasattr(config, "managed_policy_arns"):
-            raise InvalidConfig(f"required_policy takes DynamicSecretConfig objects, not {quote(config)}")
+            raise InvalidConfig(f"required_policy takes DynamicSecretConfig objects, not {safe_repr(config)}")
     iam = f"arn:{partition}:iam::{account_id}"
     users = f"{iam}:user{path}*"
     statements = [_statement(DEFAULT_ACTIONS, users)]
@@ -69,13 +69,15 @@ def required_policy(
 def check_client_options(region: object, endpoint_url: object, botocore_config: object) -> None:
     """Raise ``InvalidConfig`` for a region, endpoint or botocore config that no client could be made with."""
     if region is not None and (not isinstance(region, str) or not _REGION.fullmatch(region)):
-        raise InvalidConfig(f'region {quote(region)} is not accepted; give one like "eu-central-1"')
+        raise InvalidConfig(f'region {safe_repr(region)} is not accepted; give one like "eu-central-1"')
     if endpoint_url is not None:
         parts = urlsplit(endpoint_url) if isinstance(endpoint_url, str) else None
         if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InvalidConfig(f'endpoint_url {quote(endpoint_url)} is not accepted; give one like "http://host:5000"')
+            raise InvalidConfig(
+                f'endpoint_url {safe_repr(endpoint_url)} is not accepted; give one like "http://host:5000"'
+            )
     if botocore_config is not None and not callable(getattr(botocore_config, "merge", None)):
-        raise InvalidConfig(f"botocore_config must be a botocore.config.Config, not {quote(botocore_config)}")
+        raise InvalidConfig(f"botocore_config must be a botocore.config.Config, not {safe_repr(botocore_config)}")
 
 
 def _statement(

@@ -21,7 +21,7 @@ class TooLate(Exception):
     """A request was not sent, since its time is over. Not raised to users: the library's own error is made of it."""
 
 
-class Deadline:
+class SendDeadline:
     """The end of :data:`SENT_WITHIN`, counted from when a request was planned (by default: from now).
 
     Counted twice: on the wall clock, which is what others compare the record with and which may be set back; and on a

@@ -12,10 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dynsecrets._internal.log import logger
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import DynsecretsError, PermissionDenied, RevocationError
 from dynsecrets.integrations.aws.errors import code_of, is_unresolved, scrub, service_date, translate
-from dynsecrets.integrations.aws.send_deadline import Deadline
+from dynsecrets.integrations.aws.send_deadline import SendDeadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,14 +49,14 @@ _MORE_LOOKS: Final = 40
 _SET_BACK: Final = timedelta(minutes=1)
 
 
-class Teardown:
+class UserDeletion:
     """One revocation of one user."""
 
     def __init__(self, integration: AwsIamIntegration, fanout: Fanout) -> None:
         self._iam = integration
         self._fanout = fanout
         self._denied: list[str] = []
-        self._deadline = Deadline()
+        self._deadline = SendDeadline()
 
     def run(self, handle: Mapping[str, str]) -> None:
         """Delete what a handle names. Raises ``RevocationError`` where it can't be done now."""
@@ -96,7 +96,8 @@ class Teardown:
                 return
             time.sleep(pause)
         raise RevocationError(
-            f"AWS knows no user {quote(user_name)}, and by AWS's own clock that user is too young for this to be proof"
+            f"AWS knows no user {safe_repr(user_name)}, and by AWS's own clock that user is too young "
+            "for this to be proof"
         )
 
     def _first_round(self, user_name: str, handle: Mapping[str, str]) -> Exception | None:
@@ -241,7 +242,7 @@ class Teardown:
         user_name = handle.get("user_name", "")
         if not self._iam.is_ours(user_name) or handle.get("path") != self._iam.path:
             raise RevocationError(
-                f"user {quote(user_name)} under path {quote(handle.get('path'))} is none of this integration's "
+                f"user {safe_repr(user_name)} under path {safe_repr(handle.get('path'))} is none of this integration's "
                 f"({self._iam.path}{self._iam.username_prefix}…), so nothing was deleted; revoke it with the "
                 "integration that made it, or look into who changed the record"
             )
@@ -255,7 +256,8 @@ class Teardown:
         here = self._iam.clients.account()
         if here != made_in:
             raise RevocationError(
-                f"user {quote(handle['user_name'])} was made in account {made_in}, and the integration's credentials "
+                f"user {safe_repr(handle['user_name'])} was made in account {made_in}, and the "
+                "integration's credentials "
                 f"are of account {here}; revoke it with those of account {made_in}"
             )
 

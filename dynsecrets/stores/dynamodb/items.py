@@ -17,7 +17,7 @@ from zlib import crc32
 
 import attrs
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import StoreError
 from dynsecrets.model.lifecycle import TOMBSTONE_AGE, LeaseState
 from dynsecrets.stores.record_codec import COLUMNS, RowError, from_row, to_row
@@ -82,7 +82,8 @@ def to_item(record: LeaseRecord, *, shards: int, token: str) -> Item:
     """Return the item of a record. Raises ``StoreError`` where it holds what can't be kept."""
     if not is_key(record.id):
         msg = (
-            f"lease {quote(record.id)} can't be kept: an id has 1 to {_LONGEST_KEY:,} bytes, and isn't the store's own"
+            f"lease {safe_repr(record.id)} can't be kept: an id has 1 to {_LONGEST_KEY:,} bytes, and "
+            "isn't the store's own"
         )
         raise StoreError(msg, lease_id=record.id)
     values: dict[str, Any] = dict(zip(COLUMNS, to_row(record), strict=True))

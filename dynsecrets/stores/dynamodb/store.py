@@ -6,7 +6,7 @@ import secrets
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig, StoreError
 from dynsecrets.model.lifecycle import LIVE as LIVE_STATES
 from dynsecrets.model.lifecycle import LeaseState
@@ -89,7 +89,7 @@ class DynamoDBLeaseStore:
         shards: int = 4,
     ) -> None:
         if type(shards) is not int or not 1 <= shards <= _MOST_SHARDS:
-            raise InvalidConfig(f"shards {quote(shards)} must be a whole number from 1 to {_MOST_SHARDS}")
+            raise InvalidConfig(f"shards {safe_repr(shards)} must be a whole number from 1 to {_MOST_SHARDS}")
         self._table = Table(table, session=session, region=region, endpoint_url=endpoint_url, config=botocore_config)
         self._shards = shards
         self._reader = Reader(self._table, shards=shards)

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from dynsecrets._internal.fork_safety import reset_after_fork
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig, StoreError
 from dynsecrets.integrations.aws.errors import DENIED, code_of
 
@@ -62,15 +62,16 @@ class Table:
     ) -> None:
         if not isinstance(name, str) or not _TABLE.fullmatch(name):
             raise InvalidConfig(
-                f"table {quote(name)} is no name of a table: give letters, digits, '_', '-' and '.', or the table's ARN"
+                f"table {safe_repr(name)} is no name of a table: give letters, digits, '_', '-' and '.', "
+                "or the table's ARN"
             )
         if session is not None and not callable(getattr(session, "client", None)):
-            raise InvalidConfig(f"session must be a boto3.Session, not {quote(session)}")
+            raise InvalidConfig(f"session must be a boto3.Session, not {safe_repr(session)}")
         for what, text in (("region", region), ("endpoint_url", endpoint_url)):
             if text is not None and (not isinstance(text, str) or not text):
                 raise InvalidConfig(f"{what} must be text that is not empty, or None to have boto3 find it")
         if config is not None and not callable(getattr(config, "merge", None)):
-            raise InvalidConfig(f"botocore_config must be a botocore.config.Config, not {quote(config)}")
+            raise InvalidConfig(f"botocore_config must be a botocore.config.Config, not {safe_repr(config)}")
         self.name = name
         self._session = session
         self._region = region
@@ -79,9 +80,9 @@ class Table:
         self._client: Any = None
         self._closed = False
         self._lock = threading.Lock()
-        reset_after_fork(self)
+        reset_after_fork(self._after_fork)
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Forget the parent's client: two processes must not share its connections."""
         self._lock = threading.Lock()
         self._client = None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from dynsecrets._internal.log import logger
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig, StoreError
 from dynsecrets.stores.sqlite.schema import bring_up_to_date
 
@@ -50,7 +50,7 @@ def check_path(path: object) -> Path:
     given = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(given, str) or not given or "\0" in given:
         raise InvalidConfig(
-            f"path {quote(path)} is not accepted: give the path of a file as text or pathlib.Path, or None"
+            f"path {safe_repr(path)} is not accepted: give the path of a file as text or pathlib.Path, or None"
         )
     if given == ":memory:":
         raise InvalidConfig("a store in memory is a MemoryLeaseStore (memory://), not an SQLiteLeaseStore(':memory:')")

@@ -15,9 +15,9 @@ class Counter:
 
     def __init__(self) -> None:
         self.forks = 0
-        reset_after_fork(self)
+        reset_after_fork(self._after_fork)
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Count."""
         self.forks += 1
 
@@ -44,7 +44,7 @@ def test_objects_are_not_kept_alive() -> None:
     told: list[str] = []
 
     class Teller(Counter):
-        def after_fork(self) -> None:
+        def _after_fork(self) -> None:
             told.append("told")
 
     Teller()

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from support.strategies import HUGE, garbage
 
 
@@ -30,17 +30,17 @@ from support.strategies import HUGE, garbage
         (HUGE, "(an integer of thousands of digits)"),
         ("x" * 500, f"'{'x' * 76}..."),
     ],
-    ids=lambda value: quote(value)[:30],
+    ids=lambda value: safe_repr(value)[:30],
 )
 def test_values_are_quoted_and_containers_are_not(given_value: object, quoted: str) -> None:
     """Text, numbers and lengths are quoted, shortened where they are long; of all else only the type is named."""
-    assert quote(given_value) == quoted
+    assert safe_repr(given_value) == quoted
 
 
 @given(garbage)
 def test_any_object_can_be_quoted(given_value: object) -> None:
     """A quotation is short text that can be written anywhere."""
-    quoted = quote(given_value)
+    quoted = safe_repr(given_value)
 
     assert len(quoted) <= 80
     assert quoted.encode()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dynsecrets import InvalidConfig, JSONLinesAudit
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from support.fakes import make_event
 from support.forking import in_child, needs_fork
 
@@ -118,13 +118,13 @@ def test_a_child_can_write_though_its_parent_was_writing(path: Path) -> None:
     assert [event["lease_id"] for event in read(path)] == ["child", "parent"]
 
 
-@pytest.mark.parametrize("no_path", ["", None, 5, b"audit.jsonl", ["audit.jsonl"], True], ids=quote)
+@pytest.mark.parametrize("no_path", ["", None, 5, b"audit.jsonl", ["audit.jsonl"], True], ids=safe_repr)
 def test_what_is_no_path_is_refused(no_path: Any) -> None:
     """Anything but a path is refused at once, with what was given."""
     with pytest.raises(InvalidConfig) as caught:
         JSONLinesAudit(no_path)
 
-    assert f"must be a path, not {quote(no_path)}" in str(caught.value)
+    assert f"must be a path, not {safe_repr(no_path)}" in str(caught.value)
 
 
 def test_a_file_that_cannot_be_written_raises(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_a_closed_manager_leases_nothing(world: World) -> None:
 def test_a_worker_of_the_manager_can_do_it() -> None:
     """Called from the manager's own pool, however small, it doesn't wait for itself."""
     with World(max_workers=1) as world:
-        future = world.manager.backstage.submit(lambda: lease_some(world))
+        future = world.manager._engine.submit(lambda: lease_some(world))
 
         assert len(future.result(PATIENCE_S)) == 3
 
@@ -189,7 +189,7 @@ def test_a_worker_of_the_manager_gives_back_too() -> None:
     with World(max_workers=1) as world:
         world.integration.fail("provision", None, None, ProvisionError("no more of these"))
 
-        future = world.manager.backstage.submit(lambda: lease_some(world))
+        future = world.manager._engine.submit(lambda: lease_some(world))
 
         with pytest.raises(ProvisionError):
             future.result(PATIENCE_S)
@@ -353,7 +353,7 @@ def test_no_lease_is_made_twice_where_no_thread_can_be_had(
         except ProvisionError:
             leases = {}
     # Now that there are threads, they look at what the pool has kept.
-    world.manager.backstage.submit(int).result(PATIENCE_S)
+    world.manager._engine.submit(int).result(PATIENCE_S)
 
     assert len(leases) == (0 if fails else 3)
     assert len(world.integration.live) == len(leases)
@@ -474,7 +474,7 @@ def test_a_worker_of_the_manager_can_revoke() -> None:
     with World(max_workers=1) as world:
         leases = lease_some(world)
 
-        future = world.manager.backstage.submit(lambda: revoke_all(leases.values(), manager=world.manager))
+        future = world.manager._engine.submit(lambda: revoke_all(leases.values(), manager=world.manager))
 
         future.result(PATIENCE_S)
         assert nothing_is_left(world)
@@ -486,7 +486,7 @@ def test_a_worker_of_the_manager_tries_all_too() -> None:
         leases = lease_some(world)
         world.integration.refusals = 2
 
-        future = world.manager.backstage.submit(lambda: revoke_all(leases.values(), manager=world.manager))
+        future = world.manager._engine.submit(lambda: revoke_all(leases.values(), manager=world.manager))
 
         with pytest.raises(RevocationError, match=r"^2 leases could not be revoked"):
             future.result(PATIENCE_S)

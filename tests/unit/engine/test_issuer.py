@@ -531,9 +531,9 @@ def test_every_error_has_the_lease(world: World, step: str, error: BaseException
     (record,) = world.store.records()
     assert record.state == "revoking"
     assert caught.value.lease_id == record.id  # type: ignore[attr-defined]
-    assert world.manager.backstage.left_over(caught.value) == [record.id]
+    assert world.manager._engine.possibly_leaked(caught.value) == [record.id]
     world.advance(60)
-    assert world.manager.backstage.left_over(caught.value) == []
+    assert world.manager._engine.possibly_leaked(caught.value) == []
 
 
 @pytest.mark.parametrize("step", ["provisioned", "wait"])
@@ -551,7 +551,7 @@ def test_an_interrupt_of_cleaning_up_has_the_lease(world: World, step: str) -> N
         world.manager.issue(world.config(wait=fail))
 
     (record,) = world.store.records()
-    assert world.manager.backstage.left_over(caught.value) == [record.id]
+    assert world.manager._engine.possibly_leaked(caught.value) == [record.id]
     world.advance(60)
     assert world.integration.live == {}
 
@@ -571,7 +571,7 @@ def test_what_a_late_rollback_leaves_is_known_by_its_new_record(world: World) ->
         world.issue()
 
     assert world.state(str(caught.value.lease_id)) == "revoking"
-    assert world.manager.backstage.left_over(caught.value) == [caught.value.lease_id]
+    assert world.manager._engine.possibly_leaked(caught.value) == [caught.value.lease_id]
 
 
 def test_an_error_without_attributes_goes_on_as_it_is(world: World) -> None:

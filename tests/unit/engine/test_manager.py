@@ -31,7 +31,7 @@ from dynsecrets import (
     SQLiteLeaseStore,
     StoreError,
 )
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from support.builders import NOW, make_record
 from support.fakes import PATIENCE_S, FakeIntegration
 from support.world import Gate, ThirdPartyStore, World, started, together
@@ -139,7 +139,7 @@ def test_bottomless_metadata_is_refused(world: World) -> None:
     assert world.integration.calls == []
 
 
-@pytest.mark.parametrize("ttl", [0, -1, "30", "1.5h", True, 1.5, "25h", "", object()], ids=quote)
+@pytest.mark.parametrize("ttl", [0, -1, "30", "1.5h", True, 1.5, "25h", "", object()], ids=safe_repr)
 def test_a_ttl_that_is_none_is_refused_before_anything_is_called(world: World, ttl: Any) -> None:
     """A wrong TTL is an ``InvalidTTL``, and nobody was asked for anything."""
     with pytest.raises(InvalidTTL):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dynsecrets import InvalidConfig, PermissionDenied, StoreError, SweepReport
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.stores.unreadable import note_unreadable
 from support.world import Gate, ListingIntegration, ThirdPartyStore, World, started
 
@@ -180,7 +180,7 @@ def test_an_integration_that_cannot_list_says_so(world: World) -> None:
         world.manager.sweep_orphans(world.integration)
 
 
-@pytest.mark.parametrize("integration", [None, "aws", object()], ids=quote)
+@pytest.mark.parametrize("integration", [None, "aws", object()], ids=safe_repr)
 def test_what_is_no_integration_is_refused(world: World, integration: Any) -> None:
     """Sweeping something else is an ``InvalidConfig``."""
     with pytest.raises(InvalidConfig, match="Integration objects"):

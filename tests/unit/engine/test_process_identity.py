@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynsecrets.engine import process_identity
-from dynsecrets.engine.process_identity import Liveness, Owner, actor, current_owner, liveness
+from dynsecrets.engine.process_identity import ProcessIdentity, ProcessState, actor, current_owner, liveness
 from support.forking import in_child, needs_fork
 from support.strategies import wild_text
 
@@ -69,7 +69,7 @@ class TestNames:
     @needs_fork
     def test_a_forked_child_has_a_name_of_its_own(self) -> None:
         """A child is another process at the same place."""
-        child = Owner.parse(in_child(lambda: str(current_owner())))
+        child = ProcessIdentity.parse(in_child(lambda: str(current_owner())))
 
         assert child is not None
         assert child.place == current_owner().place
@@ -77,7 +77,7 @@ class TestNames:
 
     @given(
         st.builds(
-            Owner,
+            ProcessIdentity,
             host=wild_text.map(lambda text: text.replace("|", "")),
             boot=st.uuids().map(str),
             namespace=st.integers(0).map(str),
@@ -85,9 +85,9 @@ class TestNames:
             started=st.integers(0).map(str),
         )
     )
-    def test_names_are_read_back(self, named: Owner) -> None:
+    def test_names_are_read_back(self, named: ProcessIdentity) -> None:
         """What stands in a record is read back as it was, and begins with the process's place."""
-        assert Owner.parse(str(named)) == named
+        assert ProcessIdentity.parse(str(named)) == named
         assert str(named).startswith(named.place)
 
     @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ class TestNames:
     )
     def test_other_text_names_no_process(self, text: str) -> None:
         """Text of another form is no process."""
-        assert Owner.parse(text) is None
+        assert ProcessIdentity.parse(text) is None
 
     def test_hosts_with_the_separator_in_their_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A host's name can't be taken for several parts."""
@@ -105,7 +105,7 @@ class TestNames:
         named = current_owner()
         process_identity._place.cache_clear()
 
-        assert Owner.parse(str(named)) == named
+        assert ProcessIdentity.parse(str(named)) == named
 
     def test_actors_are_named_for_people(self) -> None:
         """An audit log names user, host and process."""
@@ -133,8 +133,8 @@ class TestLiveness:
         """A process that runs is alive."""
         parent = os.getppid()
 
-        assert liveness(other()) is Liveness.ALIVE
-        assert liveness(other(pid=parent, started=process_identity._start_time(parent))) is Liveness.ALIVE
+        assert liveness(other()) is ProcessState.ALIVE
+        assert liveness(other(pid=parent, started=process_identity._start_time(parent))) is ProcessState.ALIVE
 
     def test_a_killed_process_is_gone(self, process: subprocess.Popen[str]) -> None:
         """After ``kill -9`` a process is gone at once, also while its parent has not asked for its status."""
@@ -146,19 +146,19 @@ class TestLiveness:
         as_a_zombie = liveness(named)
         process.wait()
 
-        assert before is Liveness.ALIVE
-        assert as_a_zombie is Liveness.GONE
-        assert liveness(named) is Liveness.GONE
+        assert before is ProcessState.ALIVE
+        assert as_a_zombie is ProcessState.GONE
+        assert liveness(named) is ProcessState.GONE
 
     def test_a_pid_that_was_given_anew_is_another_process(self) -> None:
         """The same pid with another start time is somebody else: the owner is gone."""
-        assert liveness(other(started="1")) is Liveness.GONE
+        assert liveness(other(started="1")) is ProcessState.GONE
 
     @pytest.mark.parametrize("change", ["host", "boot", "namespace"])
     @pytest.mark.parametrize("pid", [os.getpid(), 2**22 + 1], ids=["taken", "free"])
     def test_elsewhere_nothing_is_known(self, change: str, pid: int) -> None:
         """Of another host, boot or pid namespace nothing is said, whether the pid is free here or taken."""
-        assert liveness(other(**{change: "elsewhere", "pid": pid})) is Liveness.UNKNOWN
+        assert liveness(other(**{change: "elsewhere", "pid": pid})) is ProcessState.UNKNOWN
 
     @pytest.mark.parametrize("part", ["boot", "namespace", "started"])
     def test_what_the_system_does_not_tell_is_not_guessed(self, part: str) -> None:
@@ -166,11 +166,11 @@ class TestLiveness:
         empty: dict[str, Any] = {part: ""}
         here = attrs.evolve(current_owner(), **empty)
 
-        assert liveness(str(here), here) is Liveness.UNKNOWN
+        assert liveness(str(here), here) is ProcessState.UNKNOWN
 
-    @pytest.mark.parametrize(("exists", "expected"), [(True, Liveness.UNKNOWN), (False, Liveness.GONE)])
+    @pytest.mark.parametrize(("exists", "expected"), [(True, ProcessState.UNKNOWN), (False, ProcessState.GONE)])
     def test_processes_that_cannot_be_looked_at(
-        self, exists: bool, expected: Liveness, monkeypatch: pytest.MonkeyPatch
+        self, exists: bool, expected: ProcessState, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A pid without a start time is gone if it is free, and unknown if somebody has it."""
         named = other()
@@ -192,18 +192,18 @@ class TestLiveness:
     @pytest.mark.parametrize("pid", [2**31, 2**53, 10**18 - 1])
     def test_pids_that_no_system_has(self, pid: int) -> None:
         """A record with a pid out of range is garbage, and harms nothing."""
-        assert liveness(other(pid=pid)) is Liveness.UNKNOWN
+        assert liveness(other(pid=pid)) is ProcessState.UNKNOWN
 
     @given(wild_text | st.lists(wild_text, min_size=5, max_size=5).map("|".join))
     def test_garbage_is_unknown(self, text: str) -> None:
         """Whatever text stands in a record, nothing is raised and nobody is said to be gone."""
-        assert liveness(text) is Liveness.UNKNOWN
+        assert liveness(text) is ProcessState.UNKNOWN
 
     def test_long_numbers_are_garbage(self) -> None:
         """A pid of thousands of digits, which Python refuses to read, is garbage like any other."""
         here = current_owner()
 
-        assert liveness(f"{here.place}{'9' * 5_000}|1") is Liveness.UNKNOWN
+        assert liveness(f"{here.place}{'9' * 5_000}|1") is ProcessState.UNKNOWN
 
 
 class TestSystems:

@@ -20,8 +20,8 @@ from dynsecrets import (
     StoreError,
     lease,
 )
-from dynsecrets.engine.process_identity import Owner, current_owner
-from dynsecrets.engine.revoker import Verdict
+from dynsecrets.engine.process_identity import ProcessIdentity, current_owner
+from dynsecrets.engine.revoker import RevocationOutcome
 from dynsecrets.model.lifecycle import LeaseState
 from dynsecrets.stores.unreadable import note_unreadable
 from support.builders import PROCESS, make_record
@@ -220,7 +220,7 @@ def test_an_owner_that_is_none_is_left_to_the_ttl(world: World, reap: Callable[.
 def test_a_pid_that_nobody_has_is_gone(world: World, reap: Callable[..., ReapReport]) -> None:
     """A process of this host whose pid is free is gone."""
     here = current_owner()
-    owner = Owner(host=here.host, boot=here.boot, namespace=here.namespace, pid=2**22 + 1, started="1")
+    owner = ProcessIdentity(host=here.host, boot=here.boot, namespace=here.namespace, pid=2**22 + 1, started="1")
     record = _put(world, owner=str(owner), held=True)
 
     assert reap().revoked == [record.id]
@@ -605,7 +605,11 @@ def test_a_report_counts_each_outcome() -> None:
     """Each outcome has a list of its own."""
     report = ReapReport()
 
-    for lease_id, outcome in (("a", Verdict.REVOKED), ("b", Verdict.FAILED), ("c", Verdict.SKIPPED)):
+    for lease_id, outcome in (
+        ("a", RevocationOutcome.REVOKED),
+        ("b", RevocationOutcome.FAILED),
+        ("c", RevocationOutcome.SKIPPED),
+    ):
         report.add(lease_id, outcome)
 
     assert report == ReapReport(revoked=["a"], failed=["b"], skipped=["c"])
@@ -630,7 +634,7 @@ def test_by_the_systems_clock() -> None:
 
 def test_this_process_is_known_as_itself() -> None:
     """The tests' own idea of a dead process differs from the living one in its start alone."""
-    dead, living = Owner.parse(_GONE), Owner.parse(_HERE)
+    dead, living = ProcessIdentity.parse(_GONE), ProcessIdentity.parse(_HERE)
 
     assert dead is not None
     assert living is not None

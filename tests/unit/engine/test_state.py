@@ -10,7 +10,7 @@ import pytest
 
 from dynsecrets import InvalidConfig, LeaseNotFound, MemoryLeaseStore, StoreError, VersionConflict
 from dynsecrets.engine.process_identity import current_owner
-from dynsecrets.engine.state import Books, Entry, check_metadata, find
+from dynsecrets.engine.state import EngineState, LiveLease, check_metadata, find
 from support.builders import make_record
 from support.fakes import START, FakeClock, FakeIntegration, make_lease
 from support.forking import in_child, needs_fork
@@ -38,12 +38,12 @@ def told_fixture() -> Recorder:
 
 
 @pytest.fixture(name="books")
-def books_fixture(store: ThirdPartyStore, clock: FakeClock, told: Recorder) -> Books:
-    """Books that know one integration."""
-    return Books(store, clock, [FakeIntegration("known")], [told])
+def books_fixture(store: ThirdPartyStore, clock: FakeClock, told: Recorder) -> EngineState:
+    """EngineState that know one integration."""
+    return EngineState(store, clock, [FakeIntegration("known")], [told])
 
 
-def test_integrations_are_known_by_name(books: Books) -> None:
+def test_integrations_are_known_by_name(books: EngineState) -> None:
     """An integration that was given or used is found; another one is an error that names what is known."""
     books.know(FakeIntegration("used"))
 
@@ -54,12 +54,12 @@ def test_integrations_are_known_by_name(books: Books) -> None:
 
 
 def test_knowing_none_is_said(store: ThirdPartyStore, clock: FakeClock) -> None:
-    """Books that know nothing say so."""
+    """EngineState that know nothing say so."""
     with pytest.raises(InvalidConfig, match="it knows none"):
-        Books(store, clock, [], []).integration("other")
+        EngineState(store, clock, [], []).integration("other")
 
 
-def test_the_first_use_is_told(books: Books) -> None:
+def test_the_first_use_is_told(books: EngineState) -> None:
     """Using an integration tells whether it is the first time, for one that was given too, and for a new one."""
     given, new = books.integration("known"), FakeIntegration("known")
 
@@ -67,7 +67,7 @@ def test_the_first_use_is_told(books: Books) -> None:
     assert books.integration("known") is new
 
 
-def test_the_time_there_is_counted_on(books: Books, clock: FakeClock) -> None:
+def test_the_time_there_is_counted_on(books: EngineState, clock: FakeClock) -> None:
     """Once a third party's clock was seen, its time is known without asking again."""
     before = books.now("known")
     books.see_time("known", _HOUR_LATER, clock.steady())
@@ -79,7 +79,7 @@ def test_the_time_there_is_counted_on(books: Books, clock: FakeClock) -> None:
 
 
 @pytest.mark.parametrize("off", [-6.0, -5.0, -0.5, 0.0, 0.5, 5.0, 6.0])
-def test_clocks_about_right_are_taken_for_right(books: Books, clock: FakeClock, off: float) -> None:
+def test_clocks_about_right_are_taken_for_right(books: EngineState, clock: FakeClock, off: float) -> None:
     """Where the clocks differ by five seconds at most the local one counts, else the third party's."""
     there = START + timedelta(seconds=off)
     books.see_time("known", there, clock.steady())
@@ -87,7 +87,7 @@ def test_clocks_about_right_are_taken_for_right(books: Books, clock: FakeClock, 
     assert books.now("known") == (START if abs(off) <= 5 else there)
 
 
-def test_the_time_is_asked_for_once_an_hour(books: Books, clock: FakeClock) -> None:
+def test_the_time_is_asked_for_once_an_hour(books: EngineState, clock: FakeClock) -> None:
     """The third party is asked for its time when an hour has passed."""
     asked: list[int] = []
     integration: Any = FakeIntegration("known")
@@ -105,7 +105,7 @@ def test_the_time_is_asked_for_once_an_hour(books: Books, clock: FakeClock) -> N
 
 
 @pytest.mark.parametrize("answer", [datetime(2022, 1, 1), "2022-01-01", 5], ids=repr)  # noqa: DTZ001 - it is the point.
-def test_a_time_that_is_none_is_not_believed(books: Books, answer: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_time_that_is_none_is_not_believed(books: EngineState, answer: Any, caplog: pytest.LogCaptureFixture) -> None:
     """An integration that answers with something else than an aware time stops nobody."""
     integration: Any = FakeIntegration("known")
     integration.service_time = lambda: answer
@@ -116,7 +116,7 @@ def test_a_time_that_is_none_is_not_believed(books: Books, answer: Any, caplog: 
     assert "could not be read" in caplog.text
 
 
-def test_a_write_is_of_what_the_record_is_by_now(books: Books, store: ThirdPartyStore) -> None:
+def test_a_write_is_of_what_the_record_is_by_now(books: EngineState, store: ThirdPartyStore) -> None:
     """Where a record was changed since it was read, the change is made to what it is now."""
     record = make_record(state="active")
     store.insert(record)
@@ -128,7 +128,7 @@ def test_a_write_is_of_what_the_record_is_by_now(books: Books, store: ThirdParty
     assert store.get(record.id) == written
 
 
-def test_a_tombstone_is_not_written_over(books: Books, store: ThirdPartyStore) -> None:
+def test_a_tombstone_is_not_written_over(books: EngineState, store: ThirdPartyStore) -> None:
     """Where a record was closed since it was read, it stays closed."""
     record = make_record(state="active")
     store.insert(record)
@@ -137,7 +137,7 @@ def test_a_tombstone_is_not_written_over(books: Books, store: ThirdPartyStore) -
     assert books.write(record, lambda found: found.claimed(worker="w#1", until=_HOUR_LATER)) == closed
 
 
-def test_a_write_gives_up(books: Books, store: ThirdPartyStore) -> None:
+def test_a_write_gives_up(books: EngineState, store: ThirdPartyStore) -> None:
     """A record that changes again and again can't be written: a ``VersionConflict``, after a few tries."""
     record = make_record(state="active")
     store.insert(record)
@@ -150,7 +150,7 @@ def test_a_write_gives_up(books: Books, store: ThirdPartyStore) -> None:
     assert len(store._script["update", False]) > 90
 
 
-def test_other_errors_of_the_store_go_on(books: Books, store: ThirdPartyStore) -> None:
+def test_other_errors_of_the_store_go_on(books: EngineState, store: ThirdPartyStore) -> None:
     """What isn't a conflict isn't tried again."""
     record = make_record(state="active")
     store.insert(record)
@@ -160,10 +160,10 @@ def test_other_errors_of_the_store_go_on(books: Books, store: ThirdPartyStore) -
         books.write(record, lambda found: found.revoked(now=START))
 
 
-def test_leases_are_remembered_until_they_are_gone(books: Books) -> None:
+def test_leases_are_remembered_until_they_are_gone(books: EngineState) -> None:
     """An entry is found until it is removed, and then its lease knows that it is revoked."""
     lease = make_lease({"TOKEN": "a-token-of-no-use"})
-    entry = Entry(make_record(id=lease.id), FakeIntegration("known"), lambda: lease)
+    entry = LiveLease(make_record(id=lease.id), FakeIntegration("known"), lambda: lease)
     books.add(entry)
 
     found = (books.entry(lease.id), books.entries())
@@ -175,7 +175,7 @@ def test_leases_are_remembered_until_they_are_gone(books: Books) -> None:
     assert (books.entry(lease.id), books.entries(), books.remove(lease.id)) == (None, [], None)
 
 
-def test_there_is_one_entry_for_a_lease(books: Books) -> None:
+def test_there_is_one_entry_for_a_lease(books: EngineState) -> None:
     """What is to be deleted has an entry too; where there is one, it stays."""
     record = make_record()
     mine, other = FakeIntegration("known"), FakeIntegration("known")
@@ -186,7 +186,7 @@ def test_there_is_one_entry_for_a_lease(books: Books) -> None:
     assert (first.integration, first.lease()) == (mine, None)
 
 
-def test_all_listeners_are_told(books: Books, told: Recorder, caplog: pytest.LogCaptureFixture) -> None:
+def test_all_listeners_are_told(books: EngineState, told: Recorder, caplog: pytest.LogCaptureFixture) -> None:
     """An event has what is known of the lease, and a line of the log."""
     caplog.set_level(logging.INFO, "dynsecrets")
     record = make_record(state="active", integration="known")
@@ -207,7 +207,7 @@ def test_events_go_to_the_log_without_listeners(
     """With no listener, steps are logged all the same."""
     caplog.set_level(logging.INFO, "dynsecrets")
 
-    Books(store, clock, [], []).emit("issued", make_record())
+    EngineState(store, clock, [], []).emit("issued", make_record())
 
     assert "issued" in caplog.text
 
@@ -236,9 +236,9 @@ def test_metadata_is_plain_json() -> None:
 
 
 @needs_fork
-def test_a_child_starts_with_empty_books(books: Books) -> None:
+def test_a_child_starts_with_empty_books(books: EngineState) -> None:
     """A forked child has none of its parent's leases, another name, and the same integrations."""
-    books.add(Entry(make_record(), FakeIntegration("known")))
+    books.add(LiveLease(make_record(), FakeIntegration("known")))
 
     def child() -> tuple[int, bool, bool, str]:
         mine = books.owner == str(current_owner())

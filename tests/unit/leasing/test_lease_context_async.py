@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dynsecrets import Lease, ProvisionError, RevocationError, lease
-from dynsecrets._internal.async_bridge import in_thread
+from dynsecrets._internal.async_bridge import run_in_thread
 from support.fakes import PATIENCE_S
 from support.world import Gate, World
 
@@ -454,14 +454,14 @@ def test_work_in_a_thread_sees_the_context() -> None:
 
     async def main() -> str:
         variable.set("inside")
-        return await in_thread(variable.get)
+        return await run_in_thread(variable.get)
 
     assert asyncio.run(main()) == "inside"
 
 
 def test_work_without_a_loop_is_done_at_once() -> None:
     """Where no loop runs, the work is done in the caller's own thread."""
-    coroutine = in_thread(threading.get_ident)
+    coroutine = run_in_thread(threading.get_ident)
 
     with pytest.raises(StopIteration) as done:
         coroutine.send(None)
@@ -474,7 +474,7 @@ def test_work_after_the_end_of_the_loops_threads_is_done_at_once() -> None:
 
     async def main() -> int:
         await asyncio.get_running_loop().shutdown_default_executor()
-        return await in_thread(threading.get_ident)
+        return await run_in_thread(threading.get_ident)
 
     assert asyncio.run(main()) == threading.get_ident()
 
@@ -484,7 +484,7 @@ def test_what_was_done_too_late_is_undone_once() -> None:
     undone: list[int] = []
 
     async def main(number: int, steps: int) -> None:
-        task = asyncio.create_task(in_thread(partial(int, number), undo=undone.append))
+        task = asyncio.create_task(run_in_thread(partial(int, number), undo=undone.append))
         for _ in range(steps):
             await asyncio.sleep(0)
         task.cancel()

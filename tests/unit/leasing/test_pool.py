@@ -193,7 +193,7 @@ def test_a_burst_waits_and_is_served_in_order(world: World) -> None:
             waiting = []
             for number in range(4):
                 waiting.append(started(partial(use, number)))
-                until(lambda: len(pool._stock._queue) == len(waiting))
+                until(lambda: len(pool._state._queue) == len(waiting))
             for count, gate in enumerate(gates[:4], 1):
                 gate.open()
                 until(lambda count=count: len(served) == count)  # type: ignore[misc]  # Of this turn.
@@ -269,7 +269,7 @@ def test_who_gives_up_waiting_takes_nothing(world: World) -> None:
     gate = Gate()
     world.integration.fail("provision", gate)
     with LeasePool(world.config(), 1, TTL, manager=world.manager) as pool:
-        stock = pool._stock
+        stock = pool._state
         gate.until_reached()
         ticket = stock._queue_up()
 
@@ -286,7 +286,7 @@ def test_who_gives_up_waiting_takes_nothing(world: World) -> None:
 def test_what_comes_too_late_is_for_the_next_one(world: World) -> None:
     """A lease that was handed to somebody who had just given up goes to who waits, or is ready."""
     with pool_of(world) as pool:
-        stock = pool._stock
+        stock = pool._state
         with contextlib.ExitStack() as stack:
             for _ in range(3):
                 stack.enter_context(pool.lease())
@@ -309,11 +309,11 @@ def test_what_comes_after_closing_is_revoked(world: World) -> None:
     """Where the pool was closed meanwhile, such a lease is revoked."""
     pool = pool_of(world, 1)
     with pool.lease():
-        ticket = pool._stock._queue_up()
+        ticket = pool._state._queue_up()
         late = ticket.result(10)
         pool.close()
 
-        pool._stock._leave(ticket)
+        pool._state._leave(ticket)
         world.settle()
 
         assert late.revoked
@@ -336,7 +336,7 @@ def test_an_interrupted_wait_leaves_the_queue(world: World, monkeypatch: pytest.
         with pytest.raises(KeyboardInterrupt):
             pool.lease().__enter__()
 
-        assert not pool._stock._queue
+        assert not pool._state._queue
         gate.open()
     assert world.integration.live == {}
 

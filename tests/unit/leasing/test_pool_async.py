@@ -68,7 +68,7 @@ def test_a_cancelled_wait_takes_nothing(world: World) -> None:
     world.integration.fail("provision", gate, gate)
     with LeasePool(world.config(), 1, TTL, manager=world.manager) as pool:
         asyncio.run(work())
-        assert not pool._stock._queue
+        assert not pool._state._queue
         gate.open()
         world.settle()
         assert pool.ready >= 1

@@ -41,7 +41,7 @@ def test_closing_at_once_makes_little(world: World) -> None:
         pool = LeasePool(small.config(), 50, TTL, manager=small.manager)
         gate.until_reached()
         closing = started(pool.close)
-        until(lambda: pool._stock._closed)
+        until(lambda: pool._state._closed)
         gate.open()
         closing()
 
@@ -56,7 +56,7 @@ def test_closing_tells_who_waits(world: World) -> None:
     pool = LeasePool(world.config(), 1, TTL, manager=world.manager)
     gate.until_reached()
     waiting = started(pool.lease().__enter__)
-    until(lambda: len(pool._stock._queue) == 1)
+    until(lambda: len(pool._state._queue) == 1)
 
     closing = started(pool.close)
     error = waiting()
@@ -130,9 +130,9 @@ def test_a_closed_manager_is_the_end_of_its_pools(world: World) -> None:
         with pool.lease():
             gate.until_reached()
             waiting = started(pool.lease().__enter__)
-            until(lambda: len(pool._stock._queue) == 1)
+            until(lambda: len(pool._state._queue) == 1)
             closing = started(world.manager.close)
-            until(lambda: pool._stock._stage.closed)
+            until(lambda: pool._state._stage.closed)
             gate.open()
             closing()
             error = waiting()

@@ -159,7 +159,7 @@ def test_forking_while_locks_are_held_is_safe(world: World) -> None:
         return valid
 
     with pool_of(world) as pool:
-        with pool._stock._lock:
+        with pool._state._lock:
             worked = in_child(child)
 
         assert worked

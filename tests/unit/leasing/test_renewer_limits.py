@@ -315,7 +315,7 @@ def test_forking_while_locks_are_held_is_safe(world: World) -> None:
 
     with renewer_of(world) as renewer:
         world.settle()
-        with renewer._lock, renewer._holdings._lock:
+        with renewer._lock, renewer._ledger._lock:
             worked = in_child(child)
 
         assert worked

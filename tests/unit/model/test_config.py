@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynsecrets import DynamicSecretConfig, Integration, InvalidConfig, InvalidTTL
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.integrations.aws.policy_document import SIZE_LIMIT, PolicyDocument, render, size
 from dynsecrets.model.config import check_wait
 from support.aws_documents import DOCUMENTS
@@ -151,24 +151,24 @@ class TestRefusals:
 
     @pytest.mark.parametrize("option", ["default_ttl", "max_ttl", "wait_timeout"])
     @pytest.mark.parametrize(
-        "length", [0, -5, "30", "1.5h", "", 1.5, True, float("nan"), b"5m", [5], timedelta(0)], ids=quote
+        "length", [0, -5, "30", "1.5h", "", 1.5, True, float("nan"), b"5m", [5], timedelta(0)], ids=safe_repr
     )
     def test_bad_lengths(self, option: str, length: object) -> None:
         """A length that isn't one raises ``InvalidTTL``, which names the option and what was given."""
         with pytest.raises(InvalidTTL) as caught:
             make(**{option: length})
 
-        assert f"{option} {quote(length)} is " in str(caught.value)
+        assert f"{option} {safe_repr(length)} is " in str(caught.value)
 
-    @pytest.mark.parametrize("length", ["25h", 86_401, timedelta(days=2)], ids=quote)
+    @pytest.mark.parametrize("length", ["25h", 86_401, timedelta(days=2)], ids=safe_repr)
     def test_a_default_over_the_maximum(self, length: object) -> None:
         """A default TTL that no lease may have is refused as it was given."""
         with pytest.raises(InvalidTTL) as caught:
             make(default_ttl=length)
 
-        assert f"default_ttl {quote(length)} is too long: at most 1d (max_ttl) is accepted" in str(caught.value)
+        assert f"default_ttl {safe_repr(length)} is too long: at most 1d (max_ttl) is accepted" in str(caught.value)
 
-    @pytest.mark.parametrize("length", ["11m", 0, "5", -1, 1.0], ids=quote)
+    @pytest.mark.parametrize("length", ["11m", 0, "5", -1, 1.0], ids=safe_repr)
     def test_a_lease_over_the_maximum(self, length: Any) -> None:
         """The TTL of a lease is checked against the config's maximum, and quoted as it was given."""
         config = make(default_ttl="5m", max_ttl="10m")
@@ -176,7 +176,7 @@ class TestRefusals:
         with pytest.raises(InvalidTTL, match=r"^TTL ") as caught:
             config.ttl(length)
 
-        assert f"TTL {quote(length)} is " in str(caught.value)
+        assert f"TTL {safe_repr(length)} is " in str(caught.value)
 
     @pytest.mark.parametrize("guarded", [False, True])
     def test_the_size_of_the_policy(self, guarded: bool) -> None:

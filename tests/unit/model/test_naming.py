@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.model.naming import RANDOM_LENGTH, check_integration_name, check_secret_name, random_suffix
 from support.strategies import garbage, wild_text
@@ -66,13 +66,13 @@ def test_names_that_prefix_variables_are_accepted(name: str) -> None:
     assert check_secret_name(name) == name
 
 
-@pytest.mark.parametrize("name", NO_SECRET_NAMES, ids=quote)
+@pytest.mark.parametrize("name", NO_SECRET_NAMES, ids=safe_repr)
 def test_other_names_of_secrets_are_refused(name: object) -> None:
     """Everything else is refused with what was given and a good example."""
     with pytest.raises(InvalidConfig) as caught:
         check_secret_name(name)
 
-    assert f"name {quote(name)} is not accepted" in str(caught.value)
+    assert f"name {safe_repr(name)} is not accepted" in str(caught.value)
     assert '"AWS_USER"' in str(caught.value)
 
 
@@ -82,13 +82,13 @@ def test_names_that_stand_in_records_are_accepted(name: str) -> None:
     assert check_integration_name(name) == name
 
 
-@pytest.mark.parametrize("name", NO_INTEGRATION_NAMES, ids=quote)
+@pytest.mark.parametrize("name", NO_INTEGRATION_NAMES, ids=safe_repr)
 def test_other_names_of_integrations_are_refused(name: object) -> None:
     """Everything else is refused with what was given and a good example."""
     with pytest.raises(InvalidConfig) as caught:
         check_integration_name(name)
 
-    assert f"integration name {quote(name)} is not accepted" in str(caught.value)
+    assert f"integration name {safe_repr(name)} is not accepted" in str(caught.value)
     assert '"aws"' in str(caught.value)
 
 

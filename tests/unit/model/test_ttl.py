@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidTTL
 from dynsecrets.model.ttl import CEILING, format_ttl, parse_ttl
 from support.strategies import HUGE, garbage, ttl_texts, wild_text
@@ -62,24 +62,24 @@ def test_every_form_is_read(given_ttl: object, seconds: int) -> None:
     assert length == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("given_ttl", [*TOO_SHORT, *TOO_LONG, *UNREADABLE], ids=quote)
+@pytest.mark.parametrize("given_ttl", [*TOO_SHORT, *TOO_LONG, *UNREADABLE], ids=safe_repr)
 def test_everything_else_is_refused(given_ttl: object) -> None:
     """Whatever is not in the grammar raises ``InvalidTTL``, which is a ``ValueError`` and quotes what was given."""
     with pytest.raises(InvalidTTL) as caught:
         parse_ttl(given_ttl)
 
     assert isinstance(caught.value, ValueError)
-    assert f"TTL {quote(given_ttl)} is " in str(caught.value)
+    assert f"TTL {safe_repr(given_ttl)} is " in str(caught.value)
 
 
-@pytest.mark.parametrize("given_ttl", [*TOO_SHORT, *UNREADABLE], ids=quote)
+@pytest.mark.parametrize("given_ttl", [*TOO_SHORT, *UNREADABLE], ids=safe_repr)
 def test_refusals_say_what_is_accepted(given_ttl: object) -> None:
     """The error lists each accepted form."""
     with pytest.raises(InvalidTTL, match=r'whole seconds \(900\), a timedelta .*"90s", "30m", "3h", "1d", "1h30m"'):
         parse_ttl(given_ttl)
 
 
-@pytest.mark.parametrize("given_ttl", TOO_LONG, ids=quote)
+@pytest.mark.parametrize("given_ttl", TOO_LONG, ids=safe_repr)
 def test_lengths_over_a_century_are_refused(given_ttl: object) -> None:
     """A length that dates can't be counted with is refused with the longest accepted one."""
     with pytest.raises(InvalidTTL, match="is too long: at most 36500d is accepted"):

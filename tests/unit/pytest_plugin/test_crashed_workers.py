@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from dynsecrets import MemoryLeaseStore
-from dynsecrets.engine.process_identity import Owner, current_owner
+from dynsecrets.engine.process_identity import ProcessIdentity, current_owner
 from dynsecrets.pytest_plugin.crashed_workers import account
 from support.builders import make_record
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def gone() -> Owner:
+def gone() -> ProcessIdentity:
     """A process that has ended."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         pass
     return attrs.evolve(current_owner(), pid=process.pid, started="1")
 
 
-def kept(store: MemoryLeaseStore, owner: Owner, **fields: Any) -> str:
+def kept(store: MemoryLeaseStore, owner: ProcessIdentity, **fields: Any) -> str:
     """Keep a record of a process, made just now; return its id."""
     now = datetime.now(UTC)
     fields = {"state": "active", "created_at": now, "expires_at": now + timedelta(minutes=30), **fields}
@@ -37,7 +37,7 @@ def kept(store: MemoryLeaseStore, owner: Owner, **fields: Any) -> str:
     return record.id
 
 
-def test_counts_what_the_process_leased(gone: Owner) -> None:
+def test_counts_what_the_process_leased(gone: ProcessIdentity) -> None:
     """Its live leases are leaks, what it revoked is revoked, what others revoked for it is a mended leak."""
     store = MemoryLeaseStore()
     live = kept(store, gone, metadata={"test": "test_a.py::test_it"})
@@ -52,7 +52,7 @@ def test_counts_what_the_process_leased(gone: Owner) -> None:
     assert "leased by test_a.py::test_it: left by a worker that crashed; the next run that leases revokes it" in of_live
 
 
-def test_leaves_others_alone(gone: Owner) -> None:
+def test_leaves_others_alone(gone: ProcessIdentity) -> None:
     """Records of other processes, of earlier sessions, and of a process that lives are not counted."""
     store = MemoryLeaseStore()
     kept(store, attrs.evolve(gone, pid=gone.pid + 1))
@@ -64,7 +64,7 @@ def test_leaves_others_alone(gone: Owner) -> None:
 
 
 @pytest.mark.usefixtures("aws_env")
-def test_leaves_leases_of_other_accounts_to_the_next_run(gone: Owner) -> None:
+def test_leaves_leases_of_other_accounts_to_the_next_run(gone: ProcessIdentity) -> None:
     """Where the credentials at hand are of another account, nothing is deleted."""
     store = MemoryLeaseStore()
     handle = {"user_name": "Dynsecrets-Dynamic-abcdefghijklm", "path": "/dynsecrets/", "account": "999999999999"}
@@ -76,7 +76,7 @@ def test_leaves_leases_of_other_accounts_to_the_next_run(gone: Owner) -> None:
     assert store.get(lease_id).live
 
 
-def test_bears_with_having_no_credentials(gone: Owner) -> None:
+def test_bears_with_having_no_credentials(gone: ProcessIdentity) -> None:
     """Where boto3 finds no credentials, the lease is told and left to the next run."""
     store = MemoryLeaseStore()
     handle = {"user_name": "Other-Prefix-abcdefghijklm", "path": "/other/", "account": "999999999999"}
@@ -87,7 +87,7 @@ def test_bears_with_having_no_credentials(gone: Owner) -> None:
     assert "the next run" in leak.fate
 
 
-def test_revokes_in_the_same_account(gone: Owner, aws_env: Account) -> None:
+def test_revokes_in_the_same_account(gone: ProcessIdentity, aws_env: Account) -> None:
     """Where the credentials are of the lease's account, its user is deleted and its record closed."""
     name = "Dynsecrets-Dynamic-nopqrstuvwxyz"
     aws_env.client("iam").create_user(UserName=name, Path="/dynsecrets/")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.integrations.aws.iam_limits import (
     MAX_PATH,
@@ -85,7 +85,7 @@ class TestPath:
         with pytest.raises(InvalidConfig) as caught:
             check_path(path)
 
-        assert quote(path) in str(caught.value) or path == "/"
+        assert safe_repr(path) in str(caught.value) or path == "/"
         assert why in str(caught.value)
 
     @given(garbage | wild_text | st.from_regex(r"/?[a-z*?/ ]{0,10}/?", fullmatch=True))
@@ -108,13 +108,13 @@ class TestPrefix:
         """Letters, digits and IAM's symbols are accepted as long as 13 more characters fit."""
         assert check_user_prefix(prefix) == prefix
 
-    @pytest.mark.parametrize("prefix", ["", "a b", "a/b", "a*", "a\n", "ü-", "x" * 52, *NO_TEXT], ids=quote)
+    @pytest.mark.parametrize("prefix", ["", "a b", "a/b", "a*", "a\n", "ü-", "x" * 52, *NO_TEXT], ids=safe_repr)
     def test_everything_else_is_refused(self, prefix: object) -> None:
         """Another prefix is refused with what was given and the room that there is."""
         with pytest.raises(InvalidConfig) as caught:
             check_user_prefix(prefix)
 
-        assert f"username_prefix {quote(prefix)} is not accepted; give 1 to 51 letters" in str(caught.value)
+        assert f"username_prefix {safe_repr(prefix)} is not accepted; give 1 to 51 letters" in str(caught.value)
 
 
 class TestManagedPolicies:
@@ -142,14 +142,14 @@ class TestManagedPolicies:
             *("arn:gcp:iam::aws:policy/x", "arn:aws:iam::*:policy/x", f"{OWN_ARN}/{'x' * 129}", f"{OWN_ARN}/a b/c"),
             *NO_TEXT,
         ],
-        ids=quote,
+        ids=safe_repr,
     )
     def test_everything_else_is_refused(self, arn: object) -> None:
         """What is no ARN of a managed policy is refused with what was given and an example."""
         with pytest.raises(InvalidConfig) as caught:
             check_policy_arn(arn, what="permissions_boundary")
 
-        assert f"permissions_boundary {quote(arn)} is no ARN of a managed policy" in str(caught.value)
+        assert f"permissions_boundary {safe_repr(arn)} is no ARN of a managed policy" in str(caught.value)
 
     def test_ten_are_accepted_and_no_more(self) -> None:
         """A user takes ten managed policies."""
@@ -182,17 +182,19 @@ class TestGroups:
             check_groups(names)
 
     @pytest.mark.parametrize(
-        "group", ["", "a b", "/path/group", "arn:aws:iam::123456789012:group/x", "a\n", "x" * 129, *NO_TEXT], ids=quote
+        "group",
+        ["", "a b", "/path/group", "arn:aws:iam::123456789012:group/x", "a\n", "x" * 129, *NO_TEXT],
+        ids=safe_repr,
     )
     def test_other_names_are_refused(self, group: object) -> None:
         """What is no name of a group is refused with what was given."""
         with pytest.raises(InvalidConfig) as caught:
             check_groups(["readers", group])
 
-        assert f"group {quote(group)} is not accepted" in str(caught.value)
+        assert f"group {safe_repr(group)} is not accepted" in str(caught.value)
 
     @pytest.mark.parametrize(
-        "groups", [None, "readers", b"readers", {"readers"}, {"readers": 1}, 5, iter("ab")], ids=quote
+        "groups", [None, "readers", b"readers", {"readers"}, {"readers": 1}, 5, iter("ab")], ids=safe_repr
     )
     def test_what_is_no_list_is_refused(self, groups: object) -> None:
         """Only a list or a tuple has an order and can be read twice."""
@@ -223,22 +225,24 @@ class TestTags:
         assert check_tags(tags) == tags
 
     @pytest.mark.parametrize(
-        "key", ["", "k" * 129, "a*b", "a#", "a\n", "a\0", 1, None, b"a", "\ud800", ("a",), "🔑"], ids=quote
+        "key", ["", "k" * 129, "a*b", "a#", "a\n", "a\0", 1, None, b"a", "\ud800", ("a",), "🔑"], ids=safe_repr
     )
     def test_other_keys_are_refused(self, key: object) -> None:
         """What is no tag key is refused with what was given."""
         with pytest.raises(InvalidConfig) as caught:
             check_tags({key: "value"})
 
-        assert f"tag key {quote(key)} is not accepted" in str(caught.value)
+        assert f"tag key {safe_repr(key)} is not accepted" in str(caught.value)
 
-    @pytest.mark.parametrize("value", ["v" * 257, "a*b", "a\n", "\0", 1, None, True, b"a", "\ud800", ["a"]], ids=quote)
+    @pytest.mark.parametrize(
+        "value", ["v" * 257, "a*b", "a\n", "\0", 1, None, True, b"a", "\ud800", ["a"]], ids=safe_repr
+    )
     def test_other_values_are_refused(self, value: object) -> None:
         """What is no tag value is refused with its key."""
         with pytest.raises(InvalidConfig) as caught:
             check_tags({"team": value})
 
-        assert f"the value {quote(value)} of the tag 'team' is not accepted" in str(caught.value)
+        assert f"the value {safe_repr(value)} of the tag 'team' is not accepted" in str(caught.value)
 
     @pytest.mark.parametrize("key", ["aws:user", "AWS:user", "Aws:"])
     def test_keys_of_aws_are_refused(self, key: str) -> None:
@@ -256,7 +260,7 @@ class TestTags:
         with pytest.raises(InvalidConfig, match="case does not count"):
             check_tags({"Team": "a", "team": "b"})
 
-    @pytest.mark.parametrize("tags", [None, [("team", "data")], "team", 5, {"team"}], ids=quote)
+    @pytest.mark.parametrize("tags", [None, [("team", "data")], "team", 5, {"team"}], ids=safe_repr)
     def test_what_is_no_mapping_is_refused(self, tags: object) -> None:
         """Tags are a mapping."""
         with pytest.raises(InvalidConfig, match="not a mapping"):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsecrets._internal.messages import quote
+from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.integrations.aws.policy_document import SIZE_LIMIT, PolicyDocument, check_size, render, size
 from support.aws_documents import DOCUMENTS
@@ -229,7 +229,7 @@ class TestForms:
         with pytest.raises(InvalidConfig, match="is no element of a policy"):
             PolicyDocument.parse(text)
 
-    @pytest.mark.parametrize("given_value", [None, 5, 1.5, True, b"{}", [VALID], {1, 2}, object()], ids=quote)
+    @pytest.mark.parametrize("given_value", [None, 5, 1.5, True, b"{}", [VALID], {1, 2}, object()], ids=safe_repr)
     def test_other_objects_are_refused(self, given_value: object) -> None:
         """What is neither a mapping, nor text, nor a path is refused with what is accepted."""
         with pytest.raises(InvalidConfig, match=r"give a mapping, or a JSON string or pathlib\.Path"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dynsecrets.integrations.aws.send_deadline import SENT_WITHIN, Deadline, TooLate
+from dynsecrets.integrations.aws.send_deadline import SENT_WITHIN, SendDeadline, TooLate
 from dynsecrets.model.lifecycle import ABANDONED_AFTER
 from dynsecrets.model.timestamps import to_milliseconds
 
@@ -46,7 +46,7 @@ def test_it_comes_well_before_others_may_give_it_up() -> None:
 @pytest.mark.parametrize(("steady", "wall"), [(89, 89), (0, 0), (0, -3600), (89, -3600)])
 def test_before_it_requests_are_sent(pass_by: Callable[[float, float], None], steady: float, wall: float) -> None:
     """Within the time nothing is refused, though the wall clock was set back."""
-    deadline = Deadline(to_milliseconds(datetime.now(UTC)))
+    deadline = SendDeadline(to_milliseconds(datetime.now(UTC)))
 
     pass_by(steady, wall)
 
@@ -56,7 +56,7 @@ def test_before_it_requests_are_sent(pass_by: Callable[[float, float], None], st
 @pytest.mark.parametrize(("steady", "wall"), [(91, 91), (91, -3600), (0, 91)])
 def test_after_it_none_is_sent(pass_by: Callable[[float, float], None], steady: float, wall: float) -> None:
     """By whichever clock the time is over: others compare by theirs."""
-    deadline = Deadline(to_milliseconds(datetime.now(UTC)))
+    deadline = SendDeadline(to_milliseconds(datetime.now(UTC)))
 
     pass_by(steady, wall)
 
@@ -67,7 +67,7 @@ def test_after_it_none_is_sent(pass_by: Callable[[float, float], None], steady: 
 @pytest.mark.parametrize("planned_at", [None, "", "yesterday"])
 def test_a_plan_without_a_time_counts_from_now(pass_by: Callable[[float, float], None], planned_at: str | None) -> None:
     """Where nobody wrote down when it was planned, the time begins with the first request."""
-    deadline = Deadline(planned_at)
+    deadline = SendDeadline(planned_at)
     deadline.check()
 
     pass_by(91, 91)
