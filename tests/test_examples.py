@@ -147,7 +147,7 @@ def test_fleet_reaper_goes_on_until_it_is_stopped(two_accounts: dict[str, Accoun
         assert reaper.stdout is not None
         lines = [reaper.stdout.readline() for _ in range(3)]
         reaper.send_signal(signal.SIGTERM)
-        reaper.wait(30)
+        reaper.wait(60)
 
     assert lines == ["shop: 0 revoked, 0 failed\n"] * 3
     assert reaper.returncode == 0

@@ -45,7 +45,7 @@ def _run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
         env=clean_environment(XDG_STATE_HOME=str(folder / "state"), HOME=str(folder)),
     )
 

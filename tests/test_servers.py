@@ -113,7 +113,7 @@ def test_a_server_ends_with_whoever_started_it() -> None:
 
     with server:
         assert server.poll() is None
-        server.communicate(timeout=10)
+        server.communicate(timeout=60)
 
     assert server.returncode == 1
 
@@ -314,10 +314,10 @@ def test_the_proxy_holds_a_call_until_it_is_released(aws: Account, proxy: Proxy)
     caller = threading.Thread(target=make_user, args=(aws, "ann"), kwargs={"url": proxy.url})
     caller.start()
 
-    assert fault.arrived.wait(10)
+    assert fault.arrived.wait(60)
     before = aws.users()
     fault.release()
-    caller.join(10)
+    caller.join(60)
 
     assert (before, aws.users()) == ([], ["ann"])
 
@@ -366,10 +366,10 @@ def test_calls_that_were_under_way_together_are_told(aws: Account, proxy: Proxy)
     fault = proxy.fail("CreateUser", "hold")
     held = threading.Thread(target=make_user, args=(aws, "ann"), kwargs={"url": proxy.url})
     held.start()
-    assert fault.arrived.wait(10)
+    assert fault.arrived.wait(60)
     make_user(aws, "bob", url=proxy.url)
     fault.release()
-    held.join(10)
+    held.join(60)
     make_user(aws, "cid", url=proxy.url)
 
     ann, bob, cid = sorted(proxy.calls, key=lambda call: str(call.user_name))

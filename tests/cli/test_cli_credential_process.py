@@ -169,7 +169,7 @@ def test_it_does_not_start_itself_for_ever(tmp_path: Path, ministack: Account) -
         cwd=tmp_path,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -227,7 +227,7 @@ def test_reaping_that_hangs_delays_nobody_for_long(tmp_path: Path, aws: Account,
         cwd=work.folder,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -252,7 +252,7 @@ def test_reaping_that_fails_is_no_harm(work: Workplace, aws: Account) -> None:
         cwd=work.folder,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -269,7 +269,7 @@ def test_an_sdk_that_is_gone_gets_nothing(tmp_path: Path, aws: Account, proxy: P
         process = work.start("credential-process", "AWS_USER", stdout=pipe)
         wait_until(lambda: proxy.count("CreateUser") > 0, "the user")
         os.close(reading)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
 
     assert process.returncode == 1
     assert errors == "dynsecrets: nobody reads the output\n"

@@ -109,7 +109,7 @@ def test_a_file_that_appears_meanwhile_is_left_alone(tmp_path: Path, aws: Accoun
     wait_until(lambda: proxy.count("CreateUser") > 0, "the user")
 
     (work.folder / "late.env").write_text("mine", encoding="utf-8")
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=120)
 
     assert (process.returncode, output) == (1, "")
     assert errors == "dynsecrets: late.env: File exists\n"
@@ -153,7 +153,7 @@ def test_revoking_is_not_interrupted(tmp_path: Path, aws: Account, proxy: Proxy)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
         process.send_signal(number)
     held.release()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
 
     assert process.returncode == 1
     assert "No space left" in errors
@@ -210,7 +210,7 @@ def test_an_interrupt_revokes(number: signal.Signals, status: int, tmp_path: Pat
     wait_until(lambda: proxy.count("CreateUser") > 0, "the user")
 
     process.send_signal(number)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=120)
 
     assert (process.returncode, output) == (status, "")
     assert "Traceback" not in errors

@@ -371,7 +371,7 @@ def test_interrupts_at_any_moment() -> None:
         env=clean_environment(PYTHONPATH=os.pathsep.join(map(str, (ROOT, ROOT / "tests")))),
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=240,
         check=False,
     )
 

@@ -222,7 +222,7 @@ def test_an_asynchronous_client_follows(aws: Account, proxy: Proxy, library: str
         ),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

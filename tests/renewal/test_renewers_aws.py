@@ -26,7 +26,7 @@ from dynsecrets import (
     renewing,
 )
 from dynsecrets.integrations.aws_session import following_session
-from fakes import FakeClock, FakeIntegration
+from fakes import PATIENCE_S, FakeClock, FakeIntegration
 from manager_support import World, together
 from renewal.helpers import ENDED_S, RENEWED_S, TTL, TTL_S, outage, renewer_of
 
@@ -150,12 +150,20 @@ def test_a_client_follows_every_renewal(paired: World) -> None:
 
 def test_key_and_secret_are_always_of_one_lease(paired: World) -> None:
     """Threads that sign without pause, while one renewal follows the other, never mix two leases."""
-    over = threading.Event()
+    begun, over = threading.Barrier(4), threading.Event()
+
+    def turns() -> Iterator[None]:
+        """Take turns until the renewals are over, one of them before the first renewal and one after the last."""
+        yield
+        begun.wait(PATIENCE_S)
+        while not over.is_set():
+            yield
+        yield
 
     def call() -> int:
         client = session_client()
         signatures = Signatures(client)
-        while not over.is_set():
+        for _ in turns():
             client.get_caller_identity()
         return len(set(signatures.keys))
 
@@ -163,7 +171,7 @@ def test_key_and_secret_are_always_of_one_lease(paired: World) -> None:
         frozen = renewer.session().get_credentials()
         assert frozen is not None
         seen = set()
-        while not over.is_set():
+        for _ in turns():
             pair = frozen.get_frozen_credentials()
             assert pair.secret_key == secret_of(pair.access_key or "")
             seen.add(pair.access_key)
@@ -171,6 +179,7 @@ def test_key_and_secret_are_always_of_one_lease(paired: World) -> None:
 
     def renew() -> None:
         try:
+            begun.wait(PATIENCE_S)
             for _ in range(40):
                 paired.advance(RENEWED_S)
         finally:

@@ -34,7 +34,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 60.0) -> None:
     """Return as soon as a condition holds; raise ``TimeoutError`` that says ``what`` did not come to pass."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -51,7 +51,7 @@ def clean_environment(**extra: str) -> dict[str, str]:
 
 def request(url: str, *, data: bytes | None = None, headers: Mapping[str, str] | None = None) -> bytes:
     """Send a plain GET, or a POST where there is ``data``, to a server of the tests and return the answer's body."""
-    with urllib.request.urlopen(urllib.request.Request(url, data, dict(headers or {})), timeout=10) as answer:  # noqa: S310  # The URL is always one of the tests' own.
+    with urllib.request.urlopen(urllib.request.Request(url, data, dict(headers or {})), timeout=60) as answer:  # noqa: S310  # The URL is always one of the tests' own.
         return bytes(answer.read())
 
 
