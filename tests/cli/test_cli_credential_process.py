@@ -19,7 +19,7 @@ from dynsecrets import DynamicSecretConfig, Integration, LeaseManager, SQLiteLea
 from dynsecrets.__main__ import main
 from support.clients import aws_cli
 from support.docs import ROOT
-from support.processes import clean_environment, wait_until
+from support.processes import clean_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -266,9 +266,11 @@ def test_an_sdk_that_is_gone_gets_nothing(tmp_path: Path, aws: Account, proxy: P
     work = workplace(tmp_path / "work", aws, url=proxy.url)
     reading, writing = os.pipe()
     with open(writing, "w", encoding="utf-8") as pipe:
+        held = proxy.fail("CreateUser", "hold")
         process = work.start("credential-process", "AWS_USER", stdout=pipe)
-        wait_until(lambda: proxy.count("CreateUser") > 0, "the user")
+        assert held.arrived.wait(60)
         os.close(reading)
+        held.release()
     _, errors = process.communicate(timeout=120)
 
     assert process.returncode == 1
