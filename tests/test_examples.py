@@ -8,11 +8,13 @@ import re
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dynsecrets import DynamicSecretConfig, Integration, LeaseManager, open_store
+from dynsecrets.testing import FakeClock
 from support.docs import ROOT
 from support.processes import clean_environment, free_port, wait_until
 from support.scripts import REPORT, reports, run_python
@@ -106,7 +108,9 @@ def two_accounts(moto_server: MotoServer, tmp_path: Path) -> dict[str, Account]:
 
 def leave_overdue(account: Account, name: str, url: str) -> None:
     """Lease a user for a second, as a process does that ends right after it."""
-    with contextlib.closing(open_store(url)) as store, LeaseManager(store) as manager:
+    # For its own manager the second never ends, or that might revoke the user itself.
+    clock = FakeClock(datetime.now(UTC))
+    with contextlib.closing(open_store(url)) as store, LeaseManager(store, clock=clock) as manager:
         aws = Integration.aws_iam(name, session=account.session(), endpoint_url=account.url)
         manager.issue(DynamicSecretConfig("AWS_USER", aws, wait=None), "1s")
 
