@@ -27,8 +27,8 @@ pytestmark = needs_fork
 
 @pytest.fixture(name="place")
 def place_fixture(new_place: Callable[..., Place]) -> Place:
-    """An account and a store; a user counts as settled after two seconds."""
-    return new_place(settles_after_s=2.0)
+    """An account and a store; a user counts as settled after so long that whoever looks for it finds it first."""
+    return new_place(settles_after_s=30.0)
 
 
 @pytest.fixture
