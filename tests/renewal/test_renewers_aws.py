@@ -45,7 +45,7 @@ _SIGNATURE = re.compile(
 )
 ANSWER = b"<A><GetCallerIdentityResult><Arn>a</Arn></GetCallerIdentityResult></A>"
 #: On ministack leases are this short, so that ten renewals fit into a test.
-SHORT = "4s"
+SHORT = "6s"
 
 
 class PairedIntegration(FakeIntegration):
@@ -360,7 +360,7 @@ def test_no_call_fails_across_ten_renewals(ministack: Account) -> None:
             assert s3.get_object(Bucket=bucket, Key="a")["Body"].read() == b"1"
             calls += 1
             threading.Event().wait(0.2)
-            assert time.monotonic() - begun < 60, renewer.status()
+            assert time.monotonic() - begun < 240, renewer.status()
         old = ministack.client_of(first.aws_env(), "s3")
         with pytest.raises(ClientError):
             old.get_object(Bucket=bucket, Key="a")
