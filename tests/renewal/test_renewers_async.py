@@ -213,7 +213,7 @@ def test_without_aiobotocore_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("library", ["aioboto3", "aiobotocore"])
 def test_an_asynchronous_client_follows(aws: Account, proxy: Proxy, library: str) -> None:
     """A client of ``aio_session()`` is the current user at each call, and bears with a server that is behind."""
-    fault = proxy.fail("GetCallerIdentity", ("InvalidClientTokenId", 403), nth=5, times=1)
+    fault = proxy.fail("GetCallerIdentity", ("InvalidClientTokenId", 403), nth=4, times=1)
 
     done = subprocess.run(
         [str(AIO_PYTHON), "-W", "error", str(Path(__file__).with_name("aio_program.py")), library],
@@ -222,7 +222,7 @@ def test_an_asynchronous_client_follows(aws: Account, proxy: Proxy, library: str
         ),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
 
