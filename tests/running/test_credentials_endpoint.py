@@ -161,12 +161,15 @@ def test_many_at_a_time_are_answered(endpoint: CredentialsEndpoint) -> None:
 def test_an_answer_takes_milliseconds(endpoint: CredentialsEndpoint) -> None:
     """SDKs give up after one or two seconds; the usual answer takes a thousandth of that."""
     ask(endpoint)
-    began = time.perf_counter()
+    taken = []
 
-    for _ in range(50):
+    for _ in range(51):
+        began = time.perf_counter()
         ask(endpoint)
+        taken.append(time.perf_counter() - began)
 
-    assert (time.perf_counter() - began) / 50 < 0.1
+    # The usual one: what else the machine does makes some take longer.
+    assert sorted(taken)[25] < 0.1
 
 
 @pytest.mark.parametrize("error", [LeaseExpired("over"), DynsecretsError("x"), ValueError("s3cret-of-somebody")])
