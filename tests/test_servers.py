@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from botocore.parsers import ResponseParserError
 from support.accounts import USER_PATH, Account
 from support.ministack_server import PYTHON_VARIABLE, ministack_python
 from support.moto_server import ALLOW_ALL, MotoServer
-from support.processes import HOST, ServerError, ServerProcess, clean_environment, leashed, wait_until
+from support.processes import HOST, ServerError, ServerProcess, clean_environment, kept_port, leashed, wait_until
 
 if TYPE_CHECKING:
     from support.proxy import Kind, Proxy
@@ -91,6 +92,17 @@ def test_a_server_that_does_not_start_says_what_it_printed() -> None:
 
     with pytest.raises(ServerError, match="no luck today"):
         broken.__enter__()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody can keep a port and let a server have it")
+def test_a_port_is_kept_for_its_server() -> None:
+    """Until the server is up, its port is given to nobody else that asks for one; the server itself may listen on it."""
+    with kept_port() as port, socket.create_server((HOST, port)), socket.socket() as other:
+        with pytest.raises(OSError, match="in use"):
+            other.bind((HOST, port))
+
+    with kept_port() as port, socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind((HOST, port))
 
 
 def test_waiting_has_an_end() -> None:
