@@ -96,13 +96,11 @@ def test_a_server_that_does_not_start_says_what_it_printed() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody can keep a port and let a server have it")
 def test_a_port_is_kept_for_its_server() -> None:
-    """Until the server is up, its port is given to nobody else that asks for one; the server itself may listen on it."""
-    with kept_port() as port, socket.create_server((HOST, port)), socket.socket() as other:
-        with pytest.raises(OSError, match="in use"):
+    """Until the server is up nobody else gets its port; the server itself may listen on it."""
+    with kept_port() as port:
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
             other.bind((HOST, port))
-
-    with kept_port() as port, socket.socket() as other, pytest.raises(OSError, match="in use"):
-        other.bind((HOST, port))
+        socket.create_server((HOST, port)).close()
 
 
 def test_waiting_has_an_end() -> None:
