@@ -16,7 +16,6 @@ import pytest
 from cli.cli_support import PASSWORD, TOML, Workplace, only_line, workplace
 from dynsecrets.cli import downloading
 from dynsecrets.rendering import FORMATS
-from support.processes import wait_until
 
 if TYPE_CHECKING:
     from support.accounts import Account
