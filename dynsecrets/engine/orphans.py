@@ -37,7 +37,7 @@ class SweepReport:
     unreadable: list[str] = attrs.field(factory=list)
 
 
-def sweep(books: EngineState, scheduler: Scheduler, integration: Integration, *, dry_run: bool) -> SweepReport:
+def sweep(state: EngineState, scheduler: Scheduler, integration: Integration, *, dry_run: bool) -> SweepReport:
     """Find what no record knows, and delete it unless it is a dry run."""
     if not isinstance(integration, Listable):
         raise lack(integration, Listable)
@@ -45,13 +45,13 @@ def sweep(books: EngineState, scheduler: Scheduler, integration: Integration, *,
     listed = list(integration.find_all())
     # Asked for now, and raised where it can't be: by a local clock that is wrong everything would look old.
     there = integration.service_time() if isinstance(integration, TellsTime) else None
-    now = there or books.now(integration.name)
+    now = there or state.now(integration.name)
     oldest = now - YOUNGEST
     with noting_unreadable() as unreadable:
         # Of all integrations: of what can't be read, that can't be told.
         known = {
             integration.name_of(record.handle)
-            for record in books.store.records()
+            for record in state.store.records()
             if record.live and record.integration == integration.name
         }
     orphans = [found for found in listed if found.name not in known and found.created_at <= oldest]

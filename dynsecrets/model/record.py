@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
-from dynsecrets.errors import SecretNotAvailable, StoreError
+from dynsecrets.errors import InvalidConfig, SecretNotAvailable, StoreError
 from dynsecrets.model.lifecycle import LIVE, REQUIRED, STUCK_AFTER, LeaseState, backoff, may_become
 
 if TYPE_CHECKING:
@@ -156,3 +156,18 @@ class LeaseRecord:
 def remaining(expires_at: datetime, now: datetime) -> timedelta:
     """Return how long a lease still lives, never negative."""
     return max(expires_at - now, timedelta(0))
+
+
+def check_metadata(metadata: Mapping[str, object] | None) -> dict[str, object]:
+    """Return what a caller wants kept with a lease, as plain JSON. Raises ``InvalidConfig``."""
+    import json
+
+    if metadata is None:
+        return {}
+    try:
+        plain = json.loads(json.dumps(dict(metadata), allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        plain = None
+    if plain is None or plain != dict(metadata):
+        raise InvalidConfig("metadata must be a mapping of text to what JSON can hold (text, numbers, lists, mappings)")
+    return dict(plain)

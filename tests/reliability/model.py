@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from dynsecrets.engine.manager import engine_of
 from dynsecrets.engine.process_identity import ProcessIdentity, ProcessState, current_owner
 from dynsecrets.engine.scheduler import Job
 from dynsecrets.errors import StoreError
@@ -232,9 +233,9 @@ class Processes:
         self._store = store
         self._there = third_party
         self._place = current_owner()
-        patch.setattr("dynsecrets.engine.manager.Scheduler", InlineScheduler)
-        for module in ("reaping", "revoking"):
-            patch.setattr(f"dynsecrets.{module}.liveness", self._liveness)
+        patch.setattr("dynsecrets.engine.core.Scheduler", InlineScheduler)
+        for module in ("reaper", "revoker"):
+            patch.setattr(f"dynsecrets.engine.{module}.liveness", self._liveness)
 
     @property
     def alive(self) -> list[Process]:
@@ -257,7 +258,7 @@ class Processes:
 
     def scheduler(self, process: Process) -> InlineScheduler:
         """Return a process's scheduler."""
-        scheduler = process.manager._scheduler
+        scheduler = engine_of(process.manager).scheduler
         assert isinstance(scheduler, InlineScheduler)
         return scheduler
 

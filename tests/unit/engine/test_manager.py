@@ -32,6 +32,7 @@ from dynsecrets import (
     StoreError,
 )
 from dynsecrets._internal.messages import safe_repr
+from dynsecrets.engine.manager import engine_of
 from support.builders import NOW, make_record
 from support.fakes import PATIENCE_S, FakeIntegration
 from support.world import Gate, ThirdPartyStore, World, started, together
@@ -344,7 +345,7 @@ def test_after_one_failure_no_more_are_begun() -> None:
         with pytest.raises(PermissionDenied):
             world.manager.issue_many(world.config(), 50)
 
-        assert world.integration.count("provision") < 50
+        assert world.integration.count("provision") == 1
         assert world.integration.live == {}
 
 
@@ -531,7 +532,7 @@ def test_a_lease_that_nobody_keeps_ends_all_the_same(world: World) -> None:
     lease_id = world.issue("10m").id
     gc.collect()
 
-    entry = world.manager._books.entry(lease_id)
+    entry = engine_of(world.manager).state.leases.get(lease_id)
     assert entry is not None
     assert entry.lease() is None
     world.advance(600)
@@ -640,7 +641,7 @@ def test_threads_may_share_a_manager(world: World) -> None:
     assert set(world.states()) == {"revoked"}
     assert world.integration.count("revoke") == 80
     world.settle()
-    assert world.manager._books.entries() == []
+    assert engine_of(world.manager).state.leases.all() == []
 
 
 def test_a_manager_shows_its_store(world: World) -> None:
