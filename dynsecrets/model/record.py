@@ -40,6 +40,7 @@ class LeaseRecord:
     issued_at: datetime | None = None
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    ended_at: datetime | None = None
     attempts: int = 0
     next_attempt_at: datetime | None = None
     last_error: str | None = None
@@ -110,6 +111,35 @@ class LeaseRecord:
     def revoked(self, *, now: datetime) -> LeaseRecord:
         """Return the tombstone of the lease. It keeps why it had failed before, but is stuck no more."""
         return self._become(LeaseState.REVOKED, revoked_at=now, next_attempt_at=None, claimed_by=None, stuck=False)
+
+    def left(self, *, ended_at: datetime, again_at: datetime, handle: Mapping[str, str]) -> LeaseRecord:
+        """Return the record of a lease that ended, or will by itself, and that is to be revoked again later."""
+        return self._become(
+            LeaseState.REVOKING,
+            handle=dict(handle),
+            ended_at=ended_at,
+            attempts=0,
+            next_attempt_at=again_at,
+            stuck=False,
+            claimed_by=None,
+        )
+
+    @property
+    def waits(self) -> bool:
+        """Whether all was done that can be done before ``next_attempt_at``; a failed revocation doesn't wait."""
+        unclaimed = self.state is LeaseState.REVOKING and self.claimed_by is None
+        return unclaimed and self.ended_at is not None and not self.attempts
+
+    @property
+    def ended(self) -> bool:
+        """Whether the third party refuses the credential already, while something is left to be taken away."""
+        if self.state is not LeaseState.REVOKING or self.ended_at is None or self.next_attempt_at is None:
+            return False
+        return self.ended_at < self.next_attempt_at
+
+    def is_due(self, now: datetime) -> bool:
+        """Tell whether somebody must look at the lease at ``now``."""
+        return self.due_at is not None and self.due_at <= now
 
     def is_claimed(self, now: datetime) -> bool:
         """Tell whether a worker's claim on the lease holds at ``now``."""
