@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import attrs
 
+<<<<<<< HEAD
 from dynsecrets.errors import InvalidConfig, SecretNotAvailable, StoreError
 from dynsecrets.model.lifecycle import LIVE, REQUIRED, STUCK_AFTER, LeaseState, may_become, revocation_delay
+=======
+from dynsecrets.errors import SecretNotAvailable, StoreError
+from dynsecrets.model.lifecycle import LIVE, LONGEST_CLAIM, REQUIRED, STUCK_AFTER, LeaseState, backoff, may_become
+>>>>>>> stores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -142,19 +148,32 @@ class LeaseRecord:
         return self.due_at is not None and self.due_at <= now
 
     def is_claimed(self, now: datetime) -> bool:
-        """Tell whether a worker's claim on the lease holds at ``now``."""
-        return self.claimed_by is not None and self.next_attempt_at is not None and self.next_attempt_at > now
+        """Tell whether a worker's claim on the lease holds at ``now``.
+
+        A claim that ends later than a claim can was made by a wrong clock: it holds nobody off.
+        """
+        until = self.next_attempt_at
+        return self.claimed_by is not None and until is not None and now < until <= now + LONGEST_CLAIM
 
     def next_version(self) -> LeaseRecord:
         """Return the record as the store keeps it after one more write."""
-        return attrs.evolve(self, version=self.version + 1)
+        return self._changed(version=self.version + 1)
+
+    def _changed(self, **changes: Any) -> LeaseRecord:
+        """Return the record with some fields changed: ``attrs.evolve`` at half its cost, paid six times in a life."""
+        changed = object.__new__(LeaseRecord)
+        for put, value in zip(_slots, _values(self), strict=True):
+            put(changed, value)
+        for name, value in changes.items():
+            object.__setattr__(changed, name, value)
+        return changed
 
     def _become(self, state: LeaseState, **changes: Any) -> LeaseRecord:
         """Return the record in another state, with all that this state requires."""
         if not may_become(self.state, state):
             msg = f"a lease can't go from {self.state} to {state}"
             raise StoreError(msg, lease_id=self.id)
-        record = attrs.evolve(self, state=state, **changes)
+        record = self._changed(state=state, **changes)
         for name in REQUIRED[state]:
             if getattr(record, name) is None:
                 msg = f"a lease can't be {state} without {name}"
@@ -181,6 +200,11 @@ class LeaseRecord:
     def _no_secret(self) -> NoReturn:
         msg = f"the secret of lease {self.id} was revealed once, to the one who asked for it; request a new lease"
         raise SecretNotAvailable(msg, lease_id=self.id)
+
+
+_FIELDS: Final = tuple(field.name for field in attrs.fields(LeaseRecord))
+_values: Final = attrgetter(*_FIELDS)
+_slots: Final = tuple(getattr(LeaseRecord, name).__set__ for name in _FIELDS)
 
 
 def remaining(expires_at: datetime, now: datetime) -> timedelta:
