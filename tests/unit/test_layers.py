@@ -37,7 +37,6 @@ _STILL: Final = {
     "child_process/runner.py",
     "model/config.py",
     "pytest_plugin/__init__.py",
-    "stores/dynamodb/table.py",
 }
 
 
