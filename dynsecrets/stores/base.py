@@ -74,7 +74,7 @@ class LeaseStore(Protocol):
         ...
 
     def count_live(self, name: str) -> int:
-        """Return how many leases of a dynamic secret are not revoked."""
+        """Return how many leases of a dynamic secret are not revoked, without those that ``ended`` already."""
         ...
 
     def purge(self, before: datetime) -> int:
@@ -104,5 +104,8 @@ class FailureIndex(Protocol):
     """What a store may offer so that failed revocations are found before their next attempt, and nothing else is."""
 
     def failed(self, integration: str, *, limit: int | None = None) -> Sequence[LeaseRecord]:
-        """Return the records in ``revoking`` that nobody has claimed, by the time of their next attempt."""
+        """Return the records in ``revoking`` that nobody has claimed, by the time of their next attempt.
+
+        Without those that only wait (``record.waits``): nothing of them has failed.
+        """
         ...
