@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dynsecrets import SQLiteLeaseStore, StoreError
-from dynsecrets.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
-from support.builders import NOW, make_record
+from dynsecrets import InvalidConfig, SQLiteLeaseStore, StoreError
+from dynsecrets.stores.sqlite.files import identify
+from dynsecrets.stores.record_codec import COLUMNS, to_row
+from dynsecrets.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS, bring_up_to_date
+from support.builders import MINUTE, NOW, make_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,6 +147,29 @@ def test_migrates_older_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert store._database.fetch("asking", "SELECT * FROM extra") == []
 
 
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+def test_migrates_the_files_of_each_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    """A file of each version that there was keeps its records, and can hold what newer ones have."""
+    path, live = tmp_path / "leases.db", make_record(state="active", name="A")
+    with monkeypatch.context() as patch, contextlib.closing(sqlite3.connect(path)) as older:
+        patch.setattr("dynsecrets.stores.sqlite.schema.MIGRATIONS", MIGRATIONS[:version])
+        bring_up_to_date(older, path)
+        row = dict(zip(COLUMNS, to_row(live), strict=True))
+        there = [column[1] for column in older.execute("PRAGMA table_info(leases)")]
+        known = {name: value for name, value in row.items() if name in there}
+        older.execute(
+            f"INSERT INTO leases ({', '.join(known)}) VALUES ({', '.join('?' * len(known))})", [*known.values()]
+        )
+        older.commit()
+
+    with contextlib.closing(SQLiteLeaseStore(path)) as store:
+        assert store.get(live.id) == live
+        claimed = store.claim(live.id, "worker", NOW, NOW)
+        assert claimed is not None
+        store.update(claimed.left(ended_at=NOW, again_at=NOW + MINUTE, handle=live.handle))
+        assert (store.count_live("A"), store.get(live.id).ended_at) == (0, NOW)
+
+
 def test_undoes_half_a_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A migration that fails leaves the file as it was, and the next use tries again."""
     path = tmp_path / "leases.db"
@@ -192,6 +217,33 @@ def test_refuses_a_file_as_a_folder(tmp_path: Path) -> None:
         store.due(NOW)
 
     assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_says_that_there_is_no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user without a name and a home, as containers have them, is told what to set, before anything is made."""
+
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.chdir(tmp_path)
+    for variable in ("HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+
+    with pytest.raises(InvalidConfig, match=r"no home.*DYNSECRETS_STORE"):
+        SQLiteLeaseStore()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_says_that_a_home_can_not_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A home that can't be written, or isn't a folder, is an error that says what to set."""
+    (tmp_path / "null").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "null"))
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+
+    with contextlib.closing(SQLiteLeaseStore()) as store, pytest.raises(StoreError, match=r"null.*DYNSECRETS_STORE"):
+        store.insert(make_record())
 
 
 def test_says_that_a_file_is_damaged(tmp_path: Path) -> None:
@@ -266,6 +318,7 @@ def test_closes_whatever_happens(store: SQLiteLeaseStore, caplog: pytest.LogCapt
             raise sqlite3.OperationalError("no")
 
     store._database._connection = sqlite3.connect(":memory:", factory=Stubborn)
+    store._database._identity = identify(store.path)
 
     store.close()
 
