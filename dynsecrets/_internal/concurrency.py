@@ -1,7 +1,8 @@
-"""Independent calls made at the same time, on a small pool of threads."""
+"""Calls made elsewhere: one in a thread of its own, independent ones at the same time on a small pool of threads."""
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -31,6 +32,27 @@ class Outcome(Generic[T]):
             return cls(value=call())
         except Exception as exc:
             return cls(error=exc)
+
+
+def start_aside(work: Callable[[], T]) -> Future[T]:
+    """Run work in a thread of its own, where no signal handler runs, and return its future.
+
+    Where no thread can be had the work is done here and now. Not by ``threading.Thread``, whose start waits, in a way
+    that an interrupt leaves half-done, until the thread runs.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # Raised where the result is asked for.
+            future.set_exception(error)
+
+    try:
+        _thread.start_new_thread(run, ())
+    except RuntimeError:
+        run()
+    return future
 
 
 class _Call(Generic[T]):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import threading
 from concurrent.futures import Future
 from functools import partial
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
 
 from dynsecrets._internal.log import logger
+from dynsecrets.engine.attempts import Attempt
 from dynsecrets.engine.revoker import not_revoked
 from dynsecrets.errors import InvalidConfig, InvalidTTL, RevocationError
 from dynsecrets.model.ttl import TTL, parse_ttl
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from dynsecrets.model.lease import Lease
 
     _Submit: TypeAlias = Callable[[Callable[[], Any]], Future[Any]]
+
+#: A signal that the kernel gave to another thread is heard by a waiting main thread within this.
+_GLANCE_S: Final = 0.2
 
 
 def check_ttl(configs: Iterable[DynamicSecretConfig], ttl: TTL | None) -> None:
@@ -38,12 +43,17 @@ def check_ttl(configs: Iterable[DynamicSecretConfig], ttl: TTL | None) -> None:
 
 
 def lease_all(
-    engine: Engine, configs: Iterable[DynamicSecretConfig], ttl: TTL | None, *, held: bool
+    engine: Engine,
+    configs: Iterable[DynamicSecretConfig],
+    ttl: TTL | None,
+    *,
+    held: bool,
+    attempt: Attempt | None = None,
 ) -> dict[str, Lease]:
     """Lease one credential of each config at the same time, and return them by the configs' names, in their order.
 
     ``ttl`` is that of each; ``None`` means each config's default. With ``held`` the leases end with this process, as
-    those of ``lease()`` do; else they outlive it.
+    those of ``lease()`` do; else they outlive it. Who gives up the ``attempt`` has them given back.
 
     If one can't be had, those that were made are revoked and its error is raised; what could not be revoked is a note
     of the error, is logged, and is tried again by the manager. The same after an interrupt of the calling thread, for
@@ -58,10 +68,13 @@ def lease_all(
         if names.count(name) > 1:
             raise InvalidConfig(f"two dynamic secrets are called {name}; give each a name of its own")
 
+    for config in wanted:
+        config.integration.prepare()
+
     def issue(config: DynamicSecretConfig) -> Lease:
         return engine.issue(config, config.ttl(ttl), held=held)
 
-    return _Batch(wanted, issue, _submitter(engine)).make()
+    return _Batch(wanted, issue, _submitter(engine), attempt or Attempt()).make()
 
 
 def revoke_all(engine: Engine, leases: Iterable[Lease]) -> None:
@@ -86,7 +99,10 @@ def revoke_all(engine: Engine, leases: Iterable[Lease]) -> None:
             done.put(None)
 
     _aside(lead)
-    done.get()
+    while done.empty():
+        # Left in it: what is taken from a queue can be lost to an interrupt.
+        with contextlib.suppress(Empty):
+            done.put(done.get(timeout=_GLANCE_S))
     if not failed:
         return
     first = next(iter(failed.values()))
@@ -104,8 +120,13 @@ class _Batch:
     """
 
     def __init__(
-        self, configs: list[DynamicSecretConfig], issue: Callable[[DynamicSecretConfig], Lease], submit: _Submit
+        self,
+        configs: list[DynamicSecretConfig],
+        issue: Callable[[DynamicSecretConfig], Lease],
+        submit: _Submit,
+        attempt: Attempt,
     ) -> None:
+        self._attempt = attempt
         self._configs = configs
         self._issue = issue
         self._submit = submit
@@ -139,10 +160,12 @@ class _Batch:
     def _wait(self) -> None:
         """Wait for the leader."""
         while not self._ended:
-            self._end.get()
+            with contextlib.suppress(Empty):
+                self._end.get(timeout=_GLANCE_S)
 
     def _cancel(self) -> None:
         """Have all given back; where there is no leader any more, by another one."""
+        self._attempt.give_up()
         with self._lock:
             self._given_up = True
             again, self._ended = self._ended, False
@@ -176,13 +199,15 @@ class _Batch:
                 return
             self._at_work += 1
         try:
-            lease = self._issue(config)
+            with self._attempt.in_this_thread():
+                lease = self._issue(config)
             with self._lock:
                 self._leases[config.name] = lease
         except BaseException as error:  # Raised by the one who waits, whatever it is.
             with self._lock:
                 self._error = self._error or error
                 self._given_up = True
+            self._attempt.give_up()
         finally:
             self._done()
 

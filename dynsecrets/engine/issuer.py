@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dynsecrets._internal.log import logger
+from dynsecrets.engine.attempts import current_attempt
 from dynsecrets.engine.lease_registry import LiveLease
 from dynsecrets.engine.readiness import wait_until_usable
 from dynsecrets.engine.service_clocks import SAME_TIME
@@ -60,8 +61,9 @@ class Issuer:
             held=held,
             metadata=metadata,
         )
-        lease = self._provision(config, ttl, record)
-        self._wait(config, lease, wait)
+        with current_attempt().making(record.id):
+            lease = self._provision(config, ttl, record)
+            self._wait(config, lease, wait)
         return lease
 
     def _provision(self, config: DynamicSecretConfig, ttl: timedelta, record: LeaseRecord) -> Lease:
@@ -159,7 +161,10 @@ class Issuer:
         entry = self._state.leases.get(lease.id)
         try:
             probe = lease.check if wait == "usable" else lambda: bool(wait(lease))
-            wait_until_usable(lease, probe, config.wait_timeout, self._state.clock, patient=wait == "usable")
+            wanted = current_attempt().check
+            wait_until_usable(
+                lease, probe, config.wait_timeout, self._state.clock, patient=wait == "usable", wanted=wanted
+            )
         except BaseException as error:
             _name_lease(error, lease.id)
             if entry is not None:

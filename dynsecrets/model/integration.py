@@ -141,6 +141,13 @@ class Integration(ABC):
     def revoke(self, handle: Mapping[str, str]) -> None:
         """Delete it. Succeeds if it is already gone; safe to call on a half-made one and several times at once."""
 
+    def prepare(self) -> None:  # noqa: B027 - most integrations have nothing to prepare.
+        """Find what the integration works with, before threads need it: its own credentials.
+
+        Called in the thread of the one who asks for something, often, and before that is begun: a person may be asked
+        for a code or a password then. It may fail as :meth:`provision` does.
+        """
+
     def is_usable(self, values: Mapping[str, str]) -> bool:
         """Tell whether a credential works by now, by using it. ``values`` are keyed by suffix and hold its secret."""
         del values

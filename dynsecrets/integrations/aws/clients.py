@@ -81,6 +81,15 @@ class AwsClients:
                 self._keys.clear()
             return self._session
 
+    def find_credentials(self) -> None:
+        """Have boto3 find the credentials, which clients share, in the calling thread."""
+        find = getattr(self.base_session(), "get_credentials", None)
+        with self._lock:
+            credentials = find() if callable(find) else None
+        if credentials is not None:
+            # Of a role they are asked for only now.
+            credentials.get_frozen_credentials()
+
     def iam(self) -> Any:
         """Return the IAM client."""
         return self._once("iam", self._make_iam)

@@ -166,6 +166,14 @@ class AwsIamIntegration(Integration):
         user_deletion.UserDeletion(self, self._fanout).run(handle)
 
     @override
+    def prepare(self) -> None:
+        """Find the integration's own credentials: a profile may have a role with MFA, whose code is asked for."""
+        try:
+            self.clients.find_credentials()
+        except Exception as exc:
+            raise translate(exc, "Finding the integration's credentials") from scrub(exc)
+
+    @override
     def is_usable(self, values: Mapping[str, str]) -> bool:
         """Tell whether the leased key authenticates as its own user, by ``sts:GetCallerIdentity``."""
         try:
@@ -182,7 +190,7 @@ class AwsIamIntegration(Integration):
         settings: dict[str, Any] = {
             "aws_access_key_id": values["ACCESS_KEY_ID"],
             "aws_secret_access_key": values["SECRET_ACCESS_KEY"],
-            **self._whereabouts(),
+            **self.aws_settings(),
             **kwargs,
         }
         from dynsecrets.integrations.aws.sessions import TolerantSession
@@ -196,7 +204,7 @@ class AwsIamIntegration(Integration):
         """Return a ``boto3.Session`` whose clients sign each request with what ``read`` returns then."""
         from dynsecrets.integrations.aws.sessions import following_session
 
-        return following_session(read, is_young=is_young, **{**self._whereabouts(), **kwargs})
+        return following_session(read, is_young=is_young, **{**self.aws_settings(), **kwargs})
 
     @override
     def following_aio_session(
@@ -205,9 +213,9 @@ class AwsIamIntegration(Integration):
         """Return the same of aioboto3 or aiobotocore. Raises ``ImportError`` where neither is installed."""
         from dynsecrets.integrations.aws.aio_sessions import following_aio_session
 
-        return following_aio_session(read, is_young, **{**self._whereabouts(), **kwargs})
+        return following_aio_session(read, is_young, **{**self.aws_settings(), **kwargs})
 
-    def _whereabouts(self) -> dict[str, str | None]:
+    def aws_settings(self) -> dict[str, str | None]:
         """Return the region and endpoint that sessions on leased users get."""
         return {"region_name": self.clients.region, "endpoint_url": self.clients.endpoint_url}
 
