@@ -79,7 +79,7 @@ class RunLeases:
             self._renewed.ttl(options.ttl),
             engine=lambda: self._engine,
             overlap=self._overlap,
-            on_renew=lambda lease: self._attempt.note(lease.id),
+            on_renew=self._note,
             on_error=None,
         )
         with self._attempt.in_this_thread():
@@ -134,15 +134,14 @@ class RunLeases:
             with contextlib.suppress(DynsecretsError):
                 self._renewer.__exit__(None, None, None)
 
-    def left(self) -> list[str]:
-        """Return the ids of what is not revoked."""
+    def left(self) -> dict[str, str]:
+        """Return what is not revoked: names by ids."""
         return self._attempt.left(self._engine.is_live)
 
-    def names(self) -> str:
-        """Return what there is to end, for a person: names and ids."""
-        live = {lease.id: name for name, lease in self._leases.items()}
-        of_others = "a lease" if self._renewed is None else self._renewed.name
-        return ", ".join(f"{live.get(lease_id, of_others)} ({lease_id})" for lease_id in self.left())
+    def _note(self, lease: Lease) -> None:
+        """Note a renewal."""
+        self.left()
+        self._attempt.note(lease.id, lease.name)
 
     def _revoke(self) -> None:
         with contextlib.suppress(DynsecretsError):

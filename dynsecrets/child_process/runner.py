@@ -118,7 +118,7 @@ def _run(signals: SignalForwarder, leases: RunLeases, path: str, argv: Sequence[
             given_up = True
         left = leases.left()
         if left:
-            _report(left, status, error, given_up=given_up)
+            _report(list(left), status, error, given_up=given_up)
     return status
 
 
@@ -136,9 +136,8 @@ def _wait_for_child(signals: SignalForwarder, leases: RunLeases, path: str, argv
 
 def _explain(leases: RunLeases, signum: signal.Signals) -> None:
     """Tell a person why it takes so long."""
-    logger.warning(
-        "%s came; still revoking %s; the same once more leaves that to the next reap", signum.name, leases.names()
-    )
+    left = ", ".join(f"{name} ({lease_id})" for lease_id, name in leases.left().items())
+    logger.warning("%s came; still revoking %s; the same once more leaves that to the next reap", signum.name, left)
 
 
 def _report(left: Sequence[str], status: ExitStatus | None, error: BaseException | None, *, given_up: bool) -> None:

@@ -23,7 +23,7 @@ class Attempt:
         self._lock = threading.Lock()
         self._given_up = False
         self._making: set[str] = set()
-        self._begun: dict[str, None] = {}
+        self._begun: dict[str, str] = {}
 
     @contextlib.contextmanager
     def in_this_thread(self) -> Iterator[None]:
@@ -35,10 +35,10 @@ class Attempt:
             _current.reset(token)
 
     @contextlib.contextmanager
-    def making(self, lease_id: str) -> Iterator[None]:
+    def making(self, lease_id: str, name: str) -> Iterator[None]:
         """Note a lease that the block makes, whatever becomes of it. Raises as :meth:`check` does."""
         self.check()
-        self.note(lease_id)
+        self.note(lease_id, name)
         with self._lock:
             self._making.add(lease_id)
         try:
@@ -47,10 +47,10 @@ class Attempt:
             with self._lock:
                 self._making.discard(lease_id)
 
-    def note(self, lease_id: str) -> None:
-        """Note a lease that was made for the same one."""
+    def note(self, lease_id: str, name: str) -> None:
+        """Note a lease that was made for the same one, and the name of its dynamic secret."""
         with self._lock:
-            self._begun[lease_id] = None
+            self._begun[lease_id] = name
 
     def give_up(self) -> None:
         """Have nothing more made, and nothing waited for that is being made."""
@@ -61,11 +61,18 @@ class Attempt:
         if self._given_up:
             raise DynsecretsError("leasing was given up by the one who asked for it")
 
-    def left(self, is_live: Callable[[str], bool]) -> list[str]:
-        """Return the ids of the leases that are being made, or that ``is_live`` says are not revoked."""
+    def left(self, is_live: Callable[[str], bool]) -> dict[str, str]:
+        """Return the leases that are being made, or that ``is_live`` says are not revoked: names by ids.
+
+        Nobody is asked about the others again, so that who goes on leasing for long doesn't remember all.
+        """
         with self._lock:
-            begun, making = list(self._begun), set(self._making)
-        return [lease_id for lease_id in begun if lease_id in making or is_live(lease_id)]
+            begun, making = dict(self._begun), set(self._making)
+        left = {lease_id: name for lease_id, name in begun.items() if lease_id in making or is_live(lease_id)}
+        with self._lock:
+            for lease_id in begun.keys() - left.keys():
+                del self._begun[lease_id]
+        return left
 
 
 _current: ContextVar[Attempt | None] = ContextVar("dynsecrets_attempt", default=None)

@@ -61,7 +61,7 @@ class Issuer:
             held=held,
             metadata=metadata,
         )
-        with current_attempt().making(record.id):
+        with current_attempt().making(record.id, record.name):
             lease = self._provision(config, ttl, record)
             self._wait(config, lease, wait)
         return lease
