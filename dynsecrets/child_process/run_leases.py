@@ -157,10 +157,10 @@ def _overlap(ttl: timedelta) -> timedelta:
     return timedelta(seconds=max(1, min(int(ttl.total_seconds()) // _OVERLAP_PART, 60)))
 
 
-def _answer(renewer: LeaseRenewer, overlap: timedelta) -> bytes:
-    """Return the key of the moment, for as long as it is vouched for."""
+def _answer(renewer: LeaseRenewer, overlap: timedelta, user_agent: str) -> bytes:
+    """Return the key of the moment, for as long as it is vouched for, as an SDK reads it."""
     lease, stays_for = renewer.outlook()
-    return describe(lease, expiration(local_now(), stays_for, overlap))
+    return describe(lease, expiration(local_now(), stays_for, overlap), user_agent)
 
 
 def _aws_env(lease: Lease) -> dict[str, str]:
