@@ -33,8 +33,6 @@ _PLACES: Final = {room: (floor, room) for floor, rooms in enumerate(FLOORS) for 
 _FACTORIES: Final = "model/integration.py"
 #: Arrows that point the wrong way still. This goes.
 _STILL: Final = {
-    "child_process/run_options.py",
-    "child_process/runner.py",
     "pytest_plugin/__init__.py",
 }
 

@@ -135,6 +135,14 @@ class AwsIamIntegration(Integration):
         """Return the user's name."""
         return f"user {self.name_of(handle)}"
 
+    @override
+    def prepare(self) -> None:
+        """Find the integration's own credentials: a profile may have a role with MFA, whose code is asked for."""
+        try:
+            self.clients.cache.find_credentials()
+        except Exception as exc:
+            raise translate(exc, "Finding the integration's credentials") from scrub(exc)
+
     def is_usable(self, values: Mapping[str, str]) -> bool:
         """Tell whether the leased key authenticates as its own user, by ``sts:GetCallerIdentity``."""
         try:
