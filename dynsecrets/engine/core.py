@@ -20,9 +20,9 @@ from dynsecrets.engine.revoker import RevocationOutcome, Revoker, raise_not_revo
 from dynsecrets.engine.scheduler import Scheduler
 from dynsecrets.engine.state import EngineState
 from dynsecrets.errors import DynsecretsError, LeaseNotFound
+from dynsecrets.model.config import UNSET, Unset
 from dynsecrets.model.lease import Lease
 from dynsecrets.model.lifecycle import ABANDONED_AFTER
-from dynsecrets.model.unset import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -215,7 +215,8 @@ class Lease(AwsValues, Mapping[str, str]):
     def __repr__(self) -> str:
         """Show who and until when, and no secret."""
         state = "revoked" if self.revoked else "expired" if self.expired else "valid"
-        who = self._values.get(f"{self._name}_USERNAME", "")
+        public = "USERNAME" in self._integration.public_values
+        who = self._values.get(f"{self._name}_USERNAME", "") if public else ""
         return f"<Lease {self._name} {self._id} {who} until {to_milliseconds(self._expires_at)}, {state}>"
 
     def __format__(self, spec: str) -> str:

@@ -12,9 +12,8 @@ from dynsecrets.engine.manager import LeaseManager, engine_of
 from dynsecrets.errors import DynsecretsError
 from dynsecrets.leasing.lease_context import lease
 from dynsecrets.leasing.pool import LeasePool
-from dynsecrets.model.config import DynamicSecretConfig
+from dynsecrets.model.config import UNSET, DynamicSecretConfig, Unset
 from dynsecrets.model.masking import MaskedStr
-from dynsecrets.model.unset import UNSET, Unset
 from dynsecrets.pytest_plugin.mock_aware_store import MockAwareStore
 from dynsecrets.pytest_plugin.report import Ledger, Totals
 from dynsecrets.testing.moto import in_mock

@@ -293,10 +293,9 @@ class _Index:
             if not place:
                 del places[name]
         if record.live:
-            if not record.ended:
-                self.live[record.name] -= 1
-                if not self.live[record.name]:
-                    del self.live[record.name]
+            self.live[record.name] -= not record.ended
+            if not self.live[record.name]:
+                del self.live[record.name]
             process = record.process
             if process is not None:
                 del self.processes[process][record.id]

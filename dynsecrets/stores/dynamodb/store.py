@@ -156,7 +156,7 @@ class DynamoDBLeaseStore:
         """
         wanted = check_state(state)
         if name and wanted in LIVE_STATES:
-            ids = chain(self._reader.all_of(LIVE, name), self._reader.all_of(LIVE, ended_queue(name)))
+            ids: Iterator[str] = chain(self._reader.all_of(LIVE, name), self._reader.all_of(LIVE, ended_queue(name)))
         else:
             given = {"state": wanted and wanted.value, "name": name, "integration": integration}
             ids = iter(self._reader.scan({key: value for key, value in given.items() if value is not None}))

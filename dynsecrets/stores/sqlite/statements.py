@@ -49,7 +49,8 @@ ORDER BY due_at DESC, seq DESC LIMIT ?6
 """
 FAILED: Final = f"""
 SELECT due_at, seq, {LIST} FROM leases
-WHERE integration = ?1 AND state = 'revoking' AND claimed_by IS NULL AND (ended_at IS NULL OR attempts > 0) AND (due_at, seq) > (?2, ?3)
+WHERE integration = ?1 AND state = 'revoking' AND claimed_by IS NULL AND (ended_at IS NULL OR attempts > 0)
+  AND (due_at, seq) > (?2, ?3)
 ORDER BY due_at, seq LIMIT ?4
 """
 OF_PROCESS: Final = f"""

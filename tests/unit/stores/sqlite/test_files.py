@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dynsecrets import InvalidConfig, SQLiteLeaseStore, StoreError
-from dynsecrets.stores.sqlite.files import identify
 from dynsecrets.stores.record_codec import COLUMNS, to_row
+from dynsecrets.stores.sqlite.files import identify
 from dynsecrets.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS, bring_up_to_date
 from support.builders import MINUTE, NOW, make_record
 
