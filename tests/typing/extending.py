@@ -111,7 +111,6 @@ def capabilities() -> None:
     clock: TellsTime = roles
     listable: Listable = roles
     verifiable: Verifiable = roles
-    assert_type(Roles.options_type, type[SecretOptions])
     aws = Integration.aws_iam()
     sessions: AwsSessions = aws
     needs: NeedsIamPolicy = aws
