@@ -16,11 +16,13 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from dynsecrets import DynamicSecretConfig, Lease, LeaseManager
+    from dynsecrets.engine.manager import LeaseManager
+    from dynsecrets.model.config import DynamicSecretConfig
+    from dynsecrets.model.lease import Lease
     from dynsecrets.pytest_plugin.report import Totals
     from dynsecrets.pytest_plugin.session import Leasing
     from dynsecrets.stores.base import LeaseStore
-    from dynsecrets.testing import LeaseFactory
+    from dynsecrets.testing.types import LeaseFactory
 
 #: The options, with what they take and what they are for.
 _OPTIONS = {

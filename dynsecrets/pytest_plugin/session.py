@@ -1,40 +1,35 @@
-"""What the fixtures of the pytest plugin stand on: one manager for the session, pools, and a factory for each test."""
+"""What the fixtures of the pytest plugin stand on: one manager for the session, and a factory for each test."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.manager import LeaseManager
 from dynsecrets.errors import DynsecretsError
 from dynsecrets.leasing.lease_context import lease
-from dynsecrets.leasing.pool import LeasePool
-from dynsecrets.model.config import DynamicSecretConfig
 from dynsecrets.model.masking import MaskedStr
 from dynsecrets.model.unset import UNSET, Unset
 from dynsecrets.pytest_plugin.mock_aware_store import MockAwareStore
+from dynsecrets.pytest_plugin.prefetch import Pools
 from dynsecrets.pytest_plugin.report import Ledger, Totals
 from dynsecrets.testing.moto import in_mock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import timedelta
 
     import pytest
 
     from dynsecrets.leasing.lease_context import LeaseContext
-    from dynsecrets.model.config import Wait
+    from dynsecrets.model.config import DynamicSecretConfig, Wait
     from dynsecrets.model.integration import Integration
     from dynsecrets.model.lease import Lease
     from dynsecrets.model.ttl import TTL
     from dynsecrets.pytest_plugin.options import Options
     from dynsecrets.stores.base import LeaseStore
 
-#: A pool for each config and TTL that is leased again, and no more than these at a time.
-_MOST_POOLS: Final = 4
 #: What is masked in reports is at least so long.
 _SHORTEST: Final = 12
 _LEFT: Final = "not revoked by the end of the session; revoked now"
@@ -128,48 +123,6 @@ class Leasing:
         return self.ledger.totals(self.ledger.leaks(self._fates, self._fates))
 
 
-class Pools:
-    """Leases made ahead. Whatever is asked for once only is not made ahead: there may be many such configs."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._lock = threading.Lock()
-        self._asked: Counter[tuple[DynamicSecretConfig, timedelta]] = Counter()
-        self._pools: OrderedDict[tuple[DynamicSecretConfig, timedelta], LeasePool] = OrderedDict()
-
-    def find(self, manager: LeaseManager, config: DynamicSecretConfig, ttl: TTL | None) -> LeasePool | None:
-        """Return the pool to take a lease of, where there is to be one.
-
-        None in a mock: a lease is made there at once, and one that was made ahead would be of another test's mock.
-        None where a config has a cap, which leases that nobody uses would exhaust.
-        """
-        if not self._size or in_mock() or not isinstance(config, DynamicSecretConfig) or config.max_active is not None:
-            return None
-        key = (config, config.ttl(ttl))
-        unused = None
-        with self._lock:
-            self._asked[key] += 1
-            if self._asked[key] < 2:
-                return None
-            pool = self._pools.get(key)
-            if pool is None:
-                pool = self._pools[key] = LeasePool(config, self._size, key[1], manager=manager)
-                if len(self._pools) > _MOST_POOLS:
-                    _, unused = self._pools.popitem(last=False)
-            self._pools.move_to_end(key)
-        if unused is not None:
-            _close(unused)
-        return pool
-
-    def close(self) -> None:
-        """Revoke what nobody used."""
-        with self._lock:
-            pools = list(self._pools.values())
-            self._pools.clear()
-        for pool in pools:
-            _close(pool)
-
-
 class Factory:
     """What ``dynsecrets_lease`` is in one test. Thread-safe."""
 
@@ -255,11 +208,3 @@ def _lives(store: LeaseStore, lease_id: str) -> bool:
         return store.get(lease_id).live
     except DynsecretsError:
         return True
-
-
-def _close(pool: LeasePool) -> None:
-    """Close a pool; what can't be revoked is told at the session's end."""
-    try:
-        pool.close()
-    except DynsecretsError as error:
-        logger.error("%s", error)
