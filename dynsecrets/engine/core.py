@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dynsecrets.engine.scheduler import Job, Scheduler
     from dynsecrets.engine.state import EngineState
     from dynsecrets.model.config import DynamicSecretConfig
+    from dynsecrets.model.integration import Integration
     from dynsecrets.model.lease import Lease
 
 T = TypeVar("T")
@@ -42,6 +43,10 @@ class Engine:
     def workers(self) -> int:
         """How many threads the manager's pool has at most."""
         return self._scheduler._max_workers  # noqa: SLF001 - as above.
+
+    def integration(self, name: str) -> Integration:
+        """Return an integration that the manager was given or has used. Raises ``InvalidConfig``."""
+        return self._books.integration(name)
 
     def issue_held(self, config: DynamicSecretConfig, ttl: timedelta) -> Lease:
         """Issue a lease that ends with this process, if not before."""

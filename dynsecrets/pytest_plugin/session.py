@@ -6,15 +6,17 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import attrs
+
 from dynsecrets._internal.log import logger
-from dynsecrets.engine.manager import LeaseManager
+from dynsecrets.engine.manager import LeaseManager, engine_of
 from dynsecrets.errors import DynsecretsError
 from dynsecrets.leasing.lease_context import lease
 from dynsecrets.model.masking import MaskedStr
 from dynsecrets.model.unset import UNSET, Unset
 from dynsecrets.pytest_plugin.mock_aware_store import MockAwareStore
 from dynsecrets.pytest_plugin.prefetch import Pools
-from dynsecrets.pytest_plugin.report import Ledger, Totals
+from dynsecrets.pytest_plugin.report import Ledger, Totals, current_test
 from dynsecrets.testing.moto import in_mock
 
 if TYPE_CHECKING:
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     from dynsecrets.model.config import DynamicSecretConfig, Wait
     from dynsecrets.model.integration import Integration
     from dynsecrets.model.lease import Lease
+    from dynsecrets.model.record import LeaseRecord
     from dynsecrets.model.ttl import TTL
+    from dynsecrets.pytest_plugin.crashed_workers import Announcement
     from dynsecrets.pytest_plugin.options import Options
     from dynsecrets.stores.base import LeaseStore
 
@@ -39,11 +43,14 @@ _STAYS: Final = "not revoked by the end of the session, and could not be then; t
 class Leasing:
     """The leases of one process of a test session."""
 
-    def __init__(self, options: Options, make_store: Callable[[], LeaseStore], *, worker: bool) -> None:
+    def __init__(
+        self, options: Options, make_store: Callable[[], LeaseStore], announcement: Announcement | None = None
+    ) -> None:
+        """Lease as the options say; a worker of pytest-xdist has an announcement to make before."""
         self.options = options
         self.ledger: Ledger = Ledger()
         self._make_store = make_store
-        self._worker = worker
+        self._announcement = announcement
         self._manager: LeaseManager | None = None
         self._store: MockAwareStore | None = None
         self._pools = Pools(options.prefetch)
@@ -54,11 +61,23 @@ class Leasing:
         """Return the session's own manager, made now."""
 
         def find(name: str) -> Integration:
-            return manager._books.integration(name)  # noqa: SLF001 - it is known since the lease was asked for.
+            return engine_of(manager).integration(name)
 
-        self._store = MockAwareStore(self._make_store(), find)
+        def begin(record: LeaseRecord) -> LeaseRecord:
+            # Known since the lease was asked for.
+            self._lease_with(find(record.integration))
+            # What a session leases ends with its process, at the latest; what is left tells of which test it is.
+            return attrs.evolve(record, held=True, metadata=record.metadata or {"test": current_test()})
+
+        self._store = MockAwareStore(self._make_store(), find, begin)
         self._manager = manager = LeaseManager(cast("LeaseStore", self._store), on_event=self.ledger)
         return manager
+
+    def _lease_with(self, integration: Integration) -> None:
+        """Register an integration that leases are about to be made with."""
+        self._integrations[integration.name] = integration
+        if self._announcement is not None:
+            self._announcement.add(integration)
 
     def begin(
         self,
@@ -77,9 +96,7 @@ class Leasing:
             if pool is not None:
                 return pool.lease()
         told = {"test": test} if metadata is None else metadata
-        context = lease(config, given, manager=manager, wait=wait, metadata=told)
-        self._integrations[config.integration.name] = config.integration
-        return context
+        return lease(config, given, manager=manager, wait=wait, metadata=told)
 
     def close(self) -> None:
         """Revoke what is left of the session's own manager, and close it. What was left is remembered as leaked."""
@@ -88,7 +105,7 @@ class Leasing:
             return
         self._pools.close()
         left = [lease_id for lease_id in self.ledger.left(heard=True) if self._is_left(lease_id)]
-        if self._worker and self._integrations and not in_mock():
+        if self._announcement is not None and self._integrations and not in_mock():
             # Another worker may have crashed, and this one knows how to revoke what it left.
             with contextlib.suppress(DynsecretsError):
                 manager.reap(integrations=list(self._integrations.values()))

@@ -97,6 +97,8 @@ class AwsIamIntegration(Integration):
             config=botocore_config,
         )
         self._fanout: Final = Fanout(_THREADS, f"dynsecrets-{name}")
+        self._profile: Final = profile
+        self._region: Final = region
 
     def __repr__(self) -> str:
         """Show the name and what leased users are told by; no credentials."""
@@ -242,6 +244,23 @@ class AwsIamIntegration(Integration):
     def name_of(self, handle: Mapping[str, str]) -> str:
         """Return the user's name."""
         return handle.get("user_name", "")
+
+    def endpoint(self) -> str:
+        """Return the URL that calls of IAM go to."""
+        return str(self.clients.iam().meta.endpoint_url)
+
+    def settings(self) -> dict[str, str | None]:
+        """Return the arguments that make an integration like this one where boto3 finds the credentials."""
+        return {
+            "name": self.name,
+            **dict.fromkeys(("session", "access_key_id", "secret_access_key", "session_token", "botocore_config")),
+            "profile": self._profile,
+            "region": self._region,
+            "endpoint_url": self.clients.endpoint_url,
+            "path": self.path,
+            "username_prefix": self.username_prefix,
+            "policy_name_prefix": self.policy_name_prefix,
+        }
 
     def is_ours(self, user_name: str) -> bool:
         """Tell whether a name is formed like those of the users that this integration leases."""
