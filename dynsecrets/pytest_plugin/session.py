@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
@@ -98,6 +99,10 @@ class Leasing:
         told = {"test": test} if metadata is None else metadata
         return lease(config, given, manager=manager, wait=wait, metadata=told)
 
+    def ended_with_its_mock(self, leased: Lease) -> bool:
+        """Tell whether a lease was made ahead while a mock was active that is over by now."""
+        return self._store is not None and self._store.is_mocked(leased.id) and not in_mock()
+
     def close(self) -> None:
         """Revoke what is left of the session's own manager, and close it. What was left is remembered as leaked."""
         manager, self._manager = self._manager, None
@@ -168,8 +173,13 @@ class Factory:
                 # Not before a lease is asked for: what was set up by then (a server, a mock) outlives the manager.
                 self._manager = cast("LeaseManager", self._request.getfixturevalue("dynsecrets_manager"))
         test = self._request.node.nodeid
-        context = self._leasing.begin(self._manager, config, ttl, wait=wait, metadata=metadata, test=test)
+        begin = partial(self._leasing.begin, self._manager, config, ttl, wait=wait, metadata=metadata, test=test)
+        context = begin()
         leased = context.__enter__()
+        while self._leasing.ended_with_its_mock(leased):
+            context.__exit__(None, None, None)
+            context = begin()
+            leased = context.__enter__()
         opened = _Open(context, leased, self._leasing.ledger)
         # A short one ("5432", "localhost") is no secret, and would be found everywhere.
         values = [str.__str__(value) for value in leased.values() if isinstance(value, MaskedStr)]

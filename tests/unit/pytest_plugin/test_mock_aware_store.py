@@ -249,6 +249,43 @@ def test_it(dynsecrets_manager):
     assert len(project.left()) == 1
 
 
+def test_what_was_made_ahead_in_a_mock_is_not_handed_out_after_it(project: Project) -> None:
+    """A pool is refilled in the background, be a mock active or not: what went with the mock is replaced."""
+    conftest = AMAZON.replace(
+        "    def endpoint(self)",
+        """
+    mocked = threading.Event()
+    numbers = itertools.count(1)
+
+    def plan(self, config):
+        # The third is the one that is made ahead once the pool has handed out its first.
+        if next(self.numbers) == 3:
+            self.mocked.wait(10)
+        return super().plan(config)
+
+    def endpoint(self)""",
+    )
+    tests = """
+import threading
+from moto import mock_aws
+from conftest import CONFIG, aws
+
+def test_it(dynsecrets_lease, dynsecrets_manager):
+    dynsecrets_lease(CONFIG)
+    dynsecrets_lease(CONFIG)
+    with mock_aws():
+        aws.mocked.set()
+        look = threading.Event()
+        while len(aws.users) < 3:
+            look.wait(0.01)
+    assert dynsecrets_manager.get(dynsecrets_lease(CONFIG).id).live
+"""
+
+    result = project.run(tests, "--dynsecrets-prefetch=1", conftest=f"import itertools, threading\n{conftest}")
+
+    result.assert_outcomes(passed=1)
+
+
 def test_what_a_killed_run_issued_is_held(project: Project, aws_env: Account) -> None:
     """A lease of the session's manager ends with its process too: the next run doesn't wait for its TTL."""
     killed = """
