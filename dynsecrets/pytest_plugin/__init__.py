@@ -167,14 +167,20 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
-    """Mask the secrets that a test has leased in its report."""
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
+    """Say in brief why a lease can't be had; mask the secrets that a test has leased in its report."""
     outcome = yield
     secrets = item.stash.get(_SECRETS, None)
-    if secrets:
-        from dynsecrets.pytest_plugin.redaction import mask
+    if secrets is None:
+        return
+    from dynsecrets.pytest_plugin.failures import in_brief
+    from dynsecrets.pytest_plugin.redaction import mask
 
-        mask(outcome.get_result(), secrets)
+    report = outcome.get_result()
+    brief = in_brief(item, call.excinfo, call.when) if report.failed and call.excinfo is not None else None
+    if brief is not None:
+        report.longrepr = brief
+    mask(report, secrets)
 
 
 @pytest.hookimpl(optionalhook=True)
