@@ -12,6 +12,7 @@ from benchmarks import subjects
 from benchmarks.report import Row
 from benchmarks.rounds import Spread
 from dynsecrets import LeaseManager, MemoryLeaseStore, renewing
+from dynsecrets.engine.manager import engine_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,7 +142,7 @@ class _Watch:
     """Knows whether the background of a manager has nothing to do."""
 
     def __init__(self, manager: LeaseManager, clock: DrivenClock) -> None:
-        self._scheduler = manager._scheduler  # noqa: SLF001 - only there it is known.
+        self._scheduler = engine_of(manager).scheduler
         self._clock = clock
         self._counted = threading.Lock()
         self._under_way = 0

@@ -16,7 +16,7 @@ from dynsecrets.engine.batch import revoke_all
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from dynsecrets.engine.manager import LeaseManager
+    from dynsecrets.engine.core import Engine
     from dynsecrets.model.lease import Lease
 
 
@@ -28,7 +28,7 @@ class Secrets(Mapping[str, str]):
     value that may be secret. It can't be pickled or copied, as leases can't. Safe to share between threads.
     """
 
-    __slots__ = ("__weakref__", "_entered", "_leases", "_manager", "_title", "_values")
+    __slots__ = ("__weakref__", "_engine", "_entered", "_leases", "_title", "_values")
 
     def __init__(
         self,
@@ -36,13 +36,13 @@ class Secrets(Mapping[str, str]):
         leases: Mapping[str, Lease],
         *,
         title: str,
-        manager: LeaseManager | None,
+        engine: Engine | None,
     ) -> None:
-        """Hold values, of which those that may be secret print masked. ``manager`` is that of the leases."""
+        """Hold values, of which those that may be secret print masked. ``engine`` is that of the leases."""
         self._values = {key: values[key] for key in sorted(values)}
         self._leases = MappingProxyType(dict(leases))
         self._title = title
-        self._manager = manager
+        self._engine = engine
         self._entered: list[int] = []
 
     @property
@@ -78,8 +78,8 @@ class Secrets(Mapping[str, str]):
 
         All are tried. Raises ``RevocationError`` where some could not be revoked; the attempts go on.
         """
-        if self._manager is not None:
-            revoke_all(self._leases.values(), manager=self._manager)
+        if self._engine is not None:
+            revoke_all(self._engine, self._leases.values())
 
     def __getitem__(self, key: str) -> str:
         """Return one value by its name."""

@@ -13,13 +13,12 @@ from dynsecrets._internal.log import logger
 from dynsecrets.engine.revoker import not_revoked
 from dynsecrets.errors import InvalidConfig, InvalidTTL, RevocationError
 from dynsecrets.model.ttl import TTL, parse_ttl
-from dynsecrets.model.unset import UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import TypeAlias
 
-    from dynsecrets.engine.manager import LeaseManager
+    from dynsecrets.engine.core import Engine
     from dynsecrets.model.config import DynamicSecretConfig
     from dynsecrets.model.lease import Lease
 
@@ -39,7 +38,7 @@ def check_ttl(configs: Iterable[DynamicSecretConfig], ttl: TTL | None) -> None:
 
 
 def lease_all(
-    configs: Iterable[DynamicSecretConfig], ttl: TTL | None, *, manager: LeaseManager, held: bool
+    engine: Engine, configs: Iterable[DynamicSecretConfig], ttl: TTL | None, *, held: bool
 ) -> dict[str, Lease]:
     """Lease one credential of each config at the same time, and return them by the configs' names, in their order.
 
@@ -60,19 +59,19 @@ def lease_all(
             raise InvalidConfig(f"two dynamic secrets are called {name}; give each a name of its own")
 
     def issue(config: DynamicSecretConfig) -> Lease:
-        return manager._issue(config, ttl, wait=UNSET, metadata=None, held=held)  # noqa: SLF001 - held leases are not for everyone to issue.
+        return engine.issue(config, config.ttl(ttl), held=held)
 
-    return _Batch(wanted, issue, _submitter(manager)).make()
+    return _Batch(wanted, issue, _submitter(engine)).make()
 
 
-def revoke_all(leases: Iterable[Lease], *, manager: LeaseManager) -> None:
-    """Revoke leases of a manager at the same time, past failures; doing it again is fine.
+def revoke_all(engine: Engine, leases: Iterable[Lease]) -> None:
+    """Revoke leases of an engine at the same time, past failures; doing it again is fine.
 
-    Raises ``RevocationError`` that names all that could not be revoked, caused by the first failure; the manager goes
+    Raises ``RevocationError`` that names all that could not be revoked, caused by the first failure; the engine goes
     on trying. After an interrupt the rest is done all the same, but not waited for. Thread-safe.
     """
     left = [lease for lease in leases if not lease.revoked]
-    submit = _submitter(manager)
+    submit = _submitter(engine)
     failed: dict[str, BaseException] = {}
     done: SimpleQueue[None] = SimpleQueue()
 
@@ -204,15 +203,12 @@ class _Batch:
         self._news.put(None)
 
 
-def _submitter(manager: LeaseManager) -> _Submit:
-    """Return what runs an action in the manager's pool, and returns its future.
+def _submitter(engine: Engine) -> _Submit:
+    """Return what runs an action in the engine's pool, and returns its future.
 
     A thread of the pool itself can't wait for the others, so it runs the actions one after the other.
     """
-    from dynsecrets.engine.manager import engine_of
-
-    stage = engine_of(manager)
-    return _at_once if stage.in_worker() else stage.submit
+    return _at_once if engine.in_worker() else engine.submit
 
 
 def _at_once(action: Callable[[], Any]) -> Future[Any]:

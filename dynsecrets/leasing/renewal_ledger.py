@@ -24,8 +24,8 @@ class RenewalLedger:
     Thread-safe. Good for one process: a forked child starts with holdings of its own.
     """
 
-    def __init__(self, stage: Engine, config: DynamicSecretConfig) -> None:
-        self._stage = stage
+    def __init__(self, engine: Engine, config: DynamicSecretConfig) -> None:
+        self._engine = engine
         self._config = config
         self._lock = threading.Lock()
         self._leases: dict[str, Lease | None] = {}
@@ -38,9 +38,9 @@ class RenewalLedger:
     def issue(self, ttl: timedelta) -> Lease:
         """Lease one more; remember one that failed and may be half-made. Raises what ``LeaseManager.issue`` does."""
         try:
-            lease = self._stage.issue_held(self._config, ttl)
+            lease = self._engine.issue_held(self._config, ttl)
         except BaseException as error:
-            left = self._stage.possibly_leaked(error)
+            left = self._engine.possibly_leaked(error)
             with self._lock:
                 self._leases.update(dict.fromkeys(left))
             raise
@@ -76,7 +76,7 @@ class RenewalLedger:
     def revoke_later(self) -> None:
         """Have everything revoked in the background."""
         for lease_id in self._ids():
-            self._stage.submit(partial(self.end, lease_id))
+            self._engine.submit(partial(self.end, lease_id))
 
     def end(self, lease_id: str) -> None:
         """Revoke one lease, in the background. Where that fails, it stays here to be settled."""
@@ -94,6 +94,6 @@ class RenewalLedger:
             lease = self._leases.get(lease_id)
         # The store needs not be asked, and may be closed by now.
         if lease is None or not lease.revoked:
-            self._stage.revoke_by_id(lease_id, self._config)
+            self._engine.revoke_by_id(lease_id, self._config)
         with self._lock:
             self._leases.pop(lease_id, None)

@@ -62,7 +62,7 @@ class Leasing:
         """Return the session's own manager, made now."""
 
         def find(name: str) -> Integration:
-            return engine_of(manager).integration(name)
+            return engine_of(manager).state.leases.integration(name)
 
         def begin(record: LeaseRecord) -> LeaseRecord:
             # Known since the lease was asked for.
