@@ -143,6 +143,7 @@ def test_what_a_mock_does_not_answer_is_real(project: Project, aws_env: Account)
         """
 from moto import mock_aws
 from conftest import CONFIG
+from dynsecrets.model.lease import values_by_suffix
 
 kept = {}
 
