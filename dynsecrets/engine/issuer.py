@@ -106,9 +106,8 @@ class Issuer:
             )
             entry = LiveLease(record, integration, weakref.ref(lease))
             self._state.leases.add(entry)
-            entry.job = self._scheduler.call_at(
-                anchor + (expires_at - issued_at).total_seconds(), lambda: self._revoker.expire(record.id)
-            )
+            at = anchor + (expires_at - issued_at).total_seconds()
+            entry.job = self._scheduler.call_at(at, lambda: self._revoker.expire(record.id), integration.name)
         except BaseException as error:
             made = getattr(error, "handle", None)
             self._roll_back(record, config, made if isinstance(made, Mapping) else handle, error)

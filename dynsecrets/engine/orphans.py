@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from dynsecrets._internal.concurrency import past_failures
 from dynsecrets._internal.log import logger
 from dynsecrets.errors import StoreError
 from dynsecrets.model.capabilities import Listable, TellsTime, lack
@@ -63,13 +64,12 @@ def sweep(state: EngineState, scheduler: Scheduler, integration: Integration, *,
             f"nothing was swept: the records of leases {', '.join(unreadable)} can't be read, so their users look like "
             "orphans; repair these records, or delete them where their users are gone, and sweep again"
         )
-    attempts = [(orphan.name, scheduler.submit(partial(integration.revoke, orphan.handle))) for orphan in orphans]
-    for name, attempt in attempts:
-        error = attempt.exception()
-        if error is None:
+    errors = past_failures(scheduler, {each.name: partial(integration.revoke, each.handle) for each in orphans})
+    for name in report.found:
+        if name in errors:
+            logger.error("Orphan %s could not be deleted: %s", name, errors[name])
+            report.failed.append(name)
+        else:
             logger.info("Orphan %s was deleted", name)
             report.deleted.append(name)
-        else:
-            logger.error("Orphan %s could not be deleted: %s", name, error)
-            report.failed.append(name)
     return report

@@ -15,7 +15,7 @@ from dynsecrets.errors import DynsecretsError, LeaseNotFound, PermissionDenied, 
 from dynsecrets.model.lifecycle import CLAIM_LENGTH, LeaseState, revocation_delay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from dynsecrets.engine.scheduler import Scheduler
     from dynsecrets.engine.state import EngineState
@@ -146,7 +146,7 @@ class Revoker:
         # One plan for a lease, however many tried in vain.
         earlier, entry.retry = (
             entry.retry,
-            self._scheduler.call_at(at, lambda: self.try_again(failed, entry.integration)),
+            self._scheduler.call_at(at, lambda: self.try_again(failed, entry.integration), record.integration),
         )
         if earlier is not None:
             self._scheduler.cancel(earlier)
@@ -257,7 +257,15 @@ class Revoker:
                 self._scheduler.cancel(job)
 
 
-def not_revoked(lease_ids: Iterable[str]) -> str:
-    """Say which leases could not be revoked."""
-    ids = list(lease_ids)
-    return f"{len(ids)} {'lease' if len(ids) == 1 else 'leases'} could not be revoked: {', '.join(ids)}"
+def raise_not_revoked(failed: Mapping[str, BaseException]) -> None:
+    """Raise ``RevocationError`` for the leases that could not be revoked, by their ids, if there are any."""
+    if not failed:
+        return
+    # What is not an Exception, an interrupt, goes before all others.
+    first = min(failed.values(), key=lambda error: isinstance(error, Exception))
+    if not isinstance(first, Exception):
+        raise first
+    if len(failed) == 1 and isinstance(first, RevocationError):
+        raise first
+    which = "1 lease" if len(failed) == 1 else f"{len(failed)} leases"
+    raise RevocationError(f"{which} could not be revoked: {', '.join(failed)} ({first})") from first
