@@ -93,6 +93,8 @@ class AwsIamIntegration(Integration):
         )
         self._api: Final = IamApi(self.clients, path=self.path, username_prefix=self.username_prefix)
         self._fanout: Final = Fanout(_THREADS, f"dynsecrets-{name}")
+        self._profile: Final = profile
+        self._region: Final = region
 
     def __repr__(self) -> str:
         """Show the name and what leased users are told by; no credentials."""
@@ -207,6 +209,23 @@ class AwsIamIntegration(Integration):
     def name_of(self, handle: Mapping[str, str]) -> str:
         """Return the user's name."""
         return handle.get("user_name", "")
+
+    def endpoint(self) -> str:
+        """Return the URL that calls of IAM go to."""
+        return str(self.clients.iam().meta.endpoint_url)
+
+    def settings(self) -> dict[str, str | None]:
+        """Return the arguments that make an integration like this one where boto3 finds the credentials."""
+        return {
+            "name": self.name,
+            **dict.fromkeys(("session", "access_key_id", "secret_access_key", "session_token", "botocore_config")),
+            "profile": self._profile,
+            "region": self._region,
+            "endpoint_url": self.clients.endpoint_url,
+            "path": self.path,
+            "username_prefix": self.username_prefix,
+            "policy_name_prefix": self.policy_name_prefix,
+        }
 
     def verify(self, *configs: DynamicSecretConfig) -> Identity:
         """Say who the credentials are, and prove that they can do the job on one canary user.
