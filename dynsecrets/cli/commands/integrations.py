@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from dynsecrets._internal.messages import safe_repr
+from dynsecrets._internal.messages import did_you_mean, safe_repr
 from dynsecrets.cli.errors import FAILED, UsageError
-from dynsecrets.delivery.project_schema import did_you_mean
 from dynsecrets.errors import DynsecretsError, InvalidConfig
 
 if TYPE_CHECKING:
