@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dynsecrets.cli.errors import UsageError
 from dynsecrets.cli.parser import make_parser
-from dynsecrets.cli.words import COMMANDS, split
 from dynsecrets.delivery.project_schema import DYNAMIC_SECRET, INTEGRATION
 from dynsecrets.project_file import open_project
 from support.clients import aws_cli
@@ -110,10 +110,11 @@ def test_every_command_of_a_page_is_one(page: Path) -> None:
         if line[0] == "dynsecrets":
             # What comes after is the shell's, and an ellipsis nobody's.
             typed = list(itertools.takewhile(lambda word: word not in ("|", ">", "||", "&&"), line[1:]))
-            own, _ = split([word for word in typed if "…" not in word])
-            options, unknown = parser.parse_known_args(own)
-            if unknown or options.command not in COMMANDS:
-                mistakes[" ".join(words)] = unknown
+            try:
+                if parser.parse_args([word for word in typed if "…" not in word]).chosen is None:
+                    mistakes[" ".join(words)] = "names no command"
+            except UsageError as error:
+                mistakes[" ".join(words)] = str(error)
 
     assert mistakes == {}
 

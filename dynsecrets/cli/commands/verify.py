@@ -1,0 +1,43 @@
+"""``verify``: ``Integration.verify``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from dynsecrets.cli.command import Command
+from dynsecrets.cli.errors import FAILED
+from dynsecrets.errors import DynsecretsError
+
+if TYPE_CHECKING:
+    from dynsecrets.cli.console import Console
+
+_EPILOG: Final = """\
+It prints the account and the ARN, makes one user and deletes it, and names each action that is missing.
+
+exit status: 0 they can, 1 they can't."""
+
+
+def _verify(console: Console) -> int:
+    """Prove that each integration can lease; print who its credentials are."""
+    status = 0
+    with console.project() as project:
+        for name, integration in console.integrations(project).items():
+            console.progress.say(f"making a user with {name}, and deleting it ...")
+            try:
+                identity = integration.verify(*project.configs_of(name))
+            except DynsecretsError as error:
+                status = FAILED
+                console.report(error, name)
+            else:
+                console.progress.say("")
+                console.write(f"{name}: account {identity.account}, {identity.arn}\n")
+    return status
+
+
+COMMAND: Final = Command(
+    name="verify",
+    summary="prove that the integrations can lease",
+    description="Says who the credentials of each integration are, and proves that they can do the job.",
+    epilog=_EPILOG,
+    action=_verify,
+)
