@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import threading
 from collections.abc import Iterable
 from concurrent.futures import FIRST_EXCEPTION, Future
 from concurrent.futures import wait as wait_for
@@ -122,7 +123,19 @@ class LeaseManager:
         if not isinstance(n, int) or isinstance(n, bool) or n < 0:
             raise InvalidConfig(f"n {safe_repr(n)} is not accepted; give a whole number of leases")
         _check_config(config).ttl(ttl)
-        futures = [self._scheduler.submit(lambda: self.issue(config, ttl)) for _ in range(n)]
+        failed = threading.Event()
+
+        def issue() -> Lease | None:
+            # Whoever waits may hear of a failure too late to keep the next one from beginning.
+            if failed.is_set():
+                return None
+            try:
+                return self.issue(config, ttl)
+            except BaseException:
+                failed.set()
+                raise
+
+        futures = [self._scheduler.submit(issue) for _ in range(n)]
         try:
             wait_for(futures, return_when=FIRST_EXCEPTION)
         finally:
@@ -340,16 +353,16 @@ def _id_of(lease_or_id: Lease | LeaseRecord | str) -> str:
     return lease_or_id.id if isinstance(lease_or_id, Lease | LeaseRecord) else str(lease_or_id)
 
 
-def _results(futures: Iterable[Future[Lease]]) -> tuple[list[Lease], list[BaseException]]:
+def _results(futures: Iterable[Future[Lease | None]]) -> tuple[list[Lease], list[BaseException]]:
     """Return the leases and the errors of futures that are done."""
     leases: list[Lease] = []
     errors: list[BaseException] = []
     for future in futures:
         error = future.exception()
-        if error is None:
-            leases.append(future.result())
-        else:
+        if error is not None:
             errors.append(error)
+        elif (lease := future.result()) is not None:
+            leases.append(lease)
     return leases, errors
 
 

@@ -226,7 +226,7 @@ class Processes:
         self._there = third_party
         self._place = current_owner()
         patch.setattr("dynsecrets.engine.manager.Scheduler", InlineScheduler)
-        for module in ("reaping", "revoking"):
+        for module in ("engine.reaper", "engine.revoker"):
             patch.setattr(f"dynsecrets.{module}.liveness", self._liveness)
 
     @property

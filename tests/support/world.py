@@ -101,6 +101,8 @@ class World:
 
     def die(self) -> None:
         """Have the first manager forget what it has planned, as if its process had ended."""
+        # What a first issue reaps in the background is of before that.
+        self.settle()
         scheduler = self._managers[0]._scheduler
         with scheduler._condition:
             scheduler._jobs.clear()

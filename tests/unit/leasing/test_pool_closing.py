@@ -101,7 +101,7 @@ def test_one_worker_is_enough_to_close() -> None:
         world.settle()
 
         assert pool.ready == 4
-        world.manager._scheduler.submit(pool.close).result(10)
+        world.manager._scheduler.submit(pool.close).result(60)
         assert world.integration.live == {}
 
 
