@@ -89,7 +89,7 @@ def test_what_a_format_cannot_carry_revokes_nothing(world: World) -> None:
 
     with pytest.raises(InvalidConfig, match=r"^PEM can't be written as docker") as caught:
         secrets.render("docker")
-    with pytest.raises(InvalidConfig, match=r"format 'dokcer' is not known \(did you mean docker\?\)"):
+    with pytest.raises(InvalidConfig, match=r"format 'dokcer' is not known; did you mean docker\?"):
         secrets.render("dokcer")
 
     assert "canary" not in str(caught.value)
