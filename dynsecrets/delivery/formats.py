@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from dynsecrets._internal.messages import did_you_mean, safe_repr
+from dynsecrets.delivery.name_transformers import check_variable
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.model.masking import MaskedStr
 
@@ -58,6 +59,8 @@ def render(values: Mapping[str, str], format: str) -> str:  # noqa: A002 - what 
         near = did_you_mean(format.strip() if isinstance(format, str) else "", FORMATS)
         raise InvalidConfig(f"format {safe_repr(format)} is not known{near}")
     for key, value in values.items():
+        if format in _OF_VARIABLES:
+            check_variable(key, f"the format {format}")
         if not is_unicode(value):
             _refuse(key, format, "has half of a surrogate pair, which is no character", ())
     return MaskedStr(write({key: str.__str__(value) for key, value in values.items()}))
@@ -187,5 +190,7 @@ _WRITERS: Final[Mapping[str, Callable[[Mapping[str, str]], str]]] = MappingProxy
     }
 )
 
+#: Those whose readers set environment variables.
+_OF_VARIABLES: Final = frozenset({"env", "env-no-quotes", "docker"})
 #: The names of the formats.
 FORMATS: Final = tuple(_WRITERS)

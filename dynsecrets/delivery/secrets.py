@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 from dynsecrets._internal.async_bridge import run_in_thread
 from dynsecrets._internal.cleanup import run_cleanup
 from dynsecrets.delivery.formats import render
+from dynsecrets.delivery.name_transformers import rename
 from dynsecrets.engine.batch import revoke_all
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Secrets(Mapping[str, str]):
         """Return all values as a plain ``dict`` of plain text, secrets included."""
         return {key: str.__str__(value) for key, value in self._values.items()}
 
-    def render(self, format: str) -> str:  # noqa: A002 - the word that everyone uses for it.
+    def render(self, format: str, name_transformer: str | None = None) -> str:  # noqa: A002 - everyone's word for it.
         """Return all values as text, secrets included.
 
         Each format is read back exactly by its readers:
@@ -77,15 +78,20 @@ class Secrets(Mapping[str, str]):
 
         Args:
             format: One of these names.
+            name_transformer: How names are spelt: ``camel`` (``apiKey``), ``upper-camel`` (``ApiKey``), ``lower-snake``
+                (``api_key``), ``lower-kebab`` (``api-key``), ``tf-var`` (``TF_VAR_api_key``), ``dotnet``
+                (``SMTP__USER_NAME`` is ``Smtp:UserName``) or ``dotnet-env`` (``Smtp__UserName``); ``None`` keeps them.
 
         Returns:
             Text that ends with one line break. Write it as UTF-8.
 
         Raises:
-            InvalidConfig: The format is not known, or can't carry a value: a line break in ``docker``, two .NET keys
-                that differ in case alone. The message names the key, never the value.
+            InvalidConfig: The format or the transformer is not known; two names become the same; or the format can't
+                carry a value (a line break in ``docker``, two .NET keys that differ in case alone) or a name (dashes
+                and colons in ``env``, ``env-no-quotes`` and ``docker``). The message names the key, never the value.
         """
-        return render(self._values, format)
+        renamed = rename(self._values, name_transformer)
+        return render({name: renamed[name] for name in sorted(renamed)}, format)
 
     def revoke(self) -> None:
         """Revoke all leases now, at the same time. Doing it again is fine.
