@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from dynsecrets.model.lease import Lease
     from dynsecrets.model.lifecycle import LeaseState
     from dynsecrets.model.record import LeaseRecord
+    from dynsecrets.project_file import Project, open_project
     from dynsecrets.stores import open_store
     from dynsecrets.stores.base import LeaseStore
     from dynsecrets.stores.dynamodb.store import DynamoDBLeaseStore
@@ -76,6 +77,7 @@ __all__ = [
     "MemoryLeaseStore",
     "NotUsableInTime",
     "PermissionDenied",
+    "Project",
     "ProvisionError",
     "QuotaExceeded",
     "ReapReport",
@@ -90,6 +92,7 @@ __all__ = [
     "VersionConflict",
     "__version__",
     "lease",
+    "open_project",
     "open_store",
     "renewing",
 ]
@@ -119,6 +122,7 @@ _HOMES = {
     "MemoryLeaseStore": "stores.memory",
     "NotUsableInTime": "errors",
     "PermissionDenied": "errors",
+    "Project": "project_file",
     "ProvisionError": "errors",
     "QuotaExceeded": "errors",
     "ReapReport": "engine.reaper",
@@ -132,6 +136,7 @@ _HOMES = {
     "SweepReport": "engine.orphans",
     "VersionConflict": "errors",
     "lease": "leasing.lease_context",
+    "open_project": "project_file",
     "open_store": "stores",
     "renewing": "leasing.renewing",
 }

@@ -28,6 +28,7 @@ from dynsecrets.delivery.project_schema import (
     require,
 )
 from dynsecrets.errors import DynsecretsError, InvalidConfig
+from dynsecrets.model.unset import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -35,9 +36,13 @@ if TYPE_CHECKING:
 
     from dynsecrets.delivery.secrets_config import SecretsConfig
     from dynsecrets.engine.manager import LeaseManager
-    from dynsecrets.model.config import DynamicSecretConfig
+    from dynsecrets.leasing.lease_context import LeaseContext
+    from dynsecrets.leasing.renewer import LeaseRenewer
+    from dynsecrets.model.config import DynamicSecretConfig, Wait
     from dynsecrets.model.events import LeaseEvent
     from dynsecrets.model.integration import Integration
+    from dynsecrets.model.lease import Lease
+    from dynsecrets.model.ttl import TTL
     from dynsecrets.stores.base import LeaseStore
 
 NAME: Final = "dynsecrets.toml"
@@ -100,19 +105,34 @@ def open_project(
 ) -> Project:
     """Read ``dynsecrets.toml`` and return the project that it describes.
 
-    ``path`` is found by :func:`find_project_file`; ``on_event`` is given to the project's manager. Every key is
-    checked here. Raises ``InvalidConfig``, whose message names the file, the table and the key, and no value.
+    Args:
+        path: The file. By default the one that the environment variable ``DYNSECRETS_CONFIG_FILE`` names, else the
+            nearest ``dynsecrets.toml`` in the working directory or a folder above it.
+        on_event: One callable or several, which get the events of the project's manager.
+
+    Returns:
+        The project. Nothing is called, leased or opened before it is asked for.
+
+    Raises:
+        InvalidConfig: There is no file, it can't be read, or something in it is wrong. The message names the file, the
+            table and the key, and never a value.
     """
     file = find_project_file(path)
     return Project(file, _checked(_load(file), file), on_event=on_event)
 
 
 class Project:
-    """What a ``dynsecrets.toml`` describes. Its parts are made when they are first asked for.
+    """What a ``dynsecrets.toml`` describes; :func:`~dynsecrets.open_project` returns it.
 
-    ``path`` is the file, ``name``, ``environment`` and ``config`` say which secrets config it is, ``store_url`` is the
-    file's ``store`` or ``None``. A context manager: leaving it closes the manager and the store, and leaves leases
-    that outlive the process alone. Not for several threads at once.
+    Its parts are made when they are first asked for. A context manager: leaving it closes the manager and the store,
+    and doesn't revoke leases that outlive the process. Not for several threads at once.
+
+    Attributes:
+        path: The file.
+        name: The project's name.
+        environment: The environment's name.
+        config: The name of the secrets config.
+        store_url: The file's ``store``, or ``None``.
     """
 
     def __init__(
@@ -175,11 +195,72 @@ class Project:
             raise InvalidConfig(f"{self.path}: {exc}") from exc
 
     def dynamic_secret(self, name: str) -> DynamicSecretConfig:
-        """Return a dynamic secret by name. Raises ``InvalidConfig`` that names the nearest one."""
+        """Return a dynamic secret by name.
+
+        Raises:
+            InvalidConfig: The file has no such dynamic secret; the message names the nearest one.
+        """
         if name not in self._tables["dynamic_secrets"]:
             near = did_you_mean(name, self._tables["dynamic_secrets"])
             raise InvalidConfig(f"{self.path} has no dynamic secret {safe_repr(name)}{near}")
         return self.dynamic_secrets[name]
+
+    def lease(
+        self,
+        name: str,
+        ttl: TTL | None = None,
+        *,
+        wait: Wait | Unset = UNSET,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> LeaseContext:
+        """Return a context manager that leases a dynamic secret for the block, as :func:`~dynsecrets.lease` does.
+
+        Args:
+            name: The dynamic secret's name.
+            ttl: How long the lease lives at the most; ``None`` means the dynamic secret's default.
+            wait: When the lease is handed over; by default as the file says.
+            metadata: What is kept with the record.
+
+        Raises:
+            InvalidConfig: The file has no such dynamic secret, or an argument is not accepted.
+            InvalidTTL: ``ttl`` is not a TTL, or is over the dynamic secret's maximum.
+        """
+        from dynsecrets.leasing.lease_context import lease
+
+        return lease(self.dynamic_secret(name), ttl, manager=self.manager, wait=wait, metadata=metadata)
+
+    def renewing(
+        self,
+        name: str,
+        ttl: TTL | None = None,
+        *,
+        overlap: TTL | None = None,
+        on_renew: Callable[[Lease], object] | None = None,
+        on_error: Callable[[BaseException], object] | None = None,
+    ) -> LeaseRenewer:
+        """Return a context manager that keeps a lease fresh for the block, as :func:`~dynsecrets.renewing` does.
+
+        Args:
+            name: The dynamic secret's name.
+            ttl: How long each lease lives; ``None`` means the dynamic secret's default.
+            overlap: How long an old lease goes on when a new one has taken its place.
+            on_renew: Gets each new lease.
+            on_error: Gets the exception of each failed attempt.
+
+        Raises:
+            InvalidConfig: The file has no such dynamic secret, or an argument is not accepted.
+            InvalidTTL: ``ttl`` or ``overlap`` is not a TTL, or too long.
+        """
+        from dynsecrets.leasing.renewing import renewing
+
+        return renewing(
+            self.dynamic_secret(name),
+            ttl,
+            manager=self.manager,
+            overlap=overlap,
+            on_renew=on_renew,
+            on_error=on_error,
+        )
 
     def configs_of(self, integration: str) -> list[DynamicSecretConfig]:
         """Return the dynamic secrets of an integration."""

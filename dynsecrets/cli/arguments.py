@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
         if action.choices is None or value in action.choices:
             return
         has = f"{self.name} has" if self.name and action.dest == "command" else "there is"
-        self.error(f"{has} no {action.dest} {safe_repr(value)}{did_you_mean(value, action.choices)}")
+        self.error(f"{has} no {action.dest.replace('_', ' ')} {safe_repr(value)}{did_you_mean(value, action.choices)}")
 
     @override
     def error(self, message: str) -> NoReturn:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import dynsecrets
 from dynsecrets import InvalidConfig, project_file
 from dynsecrets.delivery.project_schema import DYNAMIC_SECRET, INTEGRATION
 from dynsecrets.project_file import Project, ProjectNotFound, find_project_file, open_project
@@ -22,6 +23,8 @@ from support.cli import POLICY, TOML
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from support.accounts import Account
 
 HEAD = 'project = "p"\nenvironment = "e"\nconfig = "c"\n'
 AWS = '[integrations.aws]\ntype = "aws-iam"\n'
@@ -334,6 +337,26 @@ def test_a_secret_that_there_is_not_names_the_nearest(file: Path) -> None:
 
     with pytest.raises(InvalidConfig, match="no dynamic secret 'AWS_USR'; did you mean AWS_USER"):
         open_project(file).dynamic_secret("AWS_USR")
+
+
+def test_a_project_leases_by_name(file: Path, aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block gets a lease of the project's manager, which ends with it; an unknown name is told at once."""
+    for name, value in aws.environment().items():
+        monkeypatch.setenv(name, value)
+    file.write_text(HEAD + 'store = "memory://"\n' + USER, encoding="utf-8")
+
+    with dynsecrets.open_project(file) as project:
+        with project.lease("AWS_USER", "15m", metadata={"why": "a test"}) as lease:
+            (record,) = project.manager.records(state="active")
+            assert (record.id, record.metadata["why"]) == (lease.id, "a test")
+            assert timedelta(minutes=14) < lease.remaining <= timedelta(minutes=15)
+        with project.renewing("AWS_USER", "15m", overlap="1s") as renewer:
+            assert renewer.current.id != lease.id
+        for method in (project.lease, project.renewing):
+            with pytest.raises(InvalidConfig, match="did you mean AWS_USER"):
+                method("AWS_USR")
+
+        assert aws.users() == []
 
 
 # Anything

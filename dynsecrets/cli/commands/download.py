@@ -12,6 +12,7 @@ from dynsecrets.cli.command import Command
 from dynsecrets.cli.errors import UsageError
 from dynsecrets.cli.handover import check_outlives_process, take_back
 from dynsecrets.delivery.formats import FORMATS
+from dynsecrets.delivery.name_transformers import NAME_TRANSFORMERS
 from dynsecrets.errors import InvalidConfig
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ def _add_arguments(parser: Parser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="the file to make")
     parser.add_argument("--no-file", action="store_true", help="write to standard output")
     parser.add_argument("--format", choices=FORMATS, default="json", metavar="FORMAT", help=", ".join(FORMATS))
+    parser.add_argument(
+        "--name-transformer", choices=NAME_TRANSFORMERS, metavar="NAME", help=", ".join(NAME_TRANSFORMERS)
+    )
     add_ttl(parser)
 
 
@@ -53,7 +57,7 @@ def _download(console: Console) -> int:
             check_outlives_process(project)
         secrets = config.download(dynamic_secrets_ttl_sec=options.dynamic_ttl)
         try:
-            text = secrets.render(options.format)
+            text = secrets.render(options.format, options.name_transformer)
             if file is None:
                 console.write(text)
             else:
