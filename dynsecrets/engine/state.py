@@ -14,6 +14,7 @@ from dynsecrets._internal.log import logger
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.engine.process_identity import actor, current_owner
 from dynsecrets.errors import InvalidConfig, LeaseNotFound, VersionConflict
+from dynsecrets.model.capabilities import TellsTime
 from dynsecrets.model.events import LeaseEvent
 from dynsecrets.model.record import WORKER_SEPARATOR
 
@@ -144,7 +145,7 @@ class EngineState:
         steady = self.clock.steady()
         with self._lock:
             seen = self._seen.get(integration.name)
-        if seen is not None and steady - seen.steady < _SEEN_FOR_S:
+        if not isinstance(integration, TellsTime) or (seen is not None and steady - seen.steady < _SEEN_FOR_S):
             return
         try:
             moment = integration.service_time()

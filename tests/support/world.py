@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import pytest
 
 from dynsecrets import DynamicSecretConfig, LeaseManager, MemoryLeaseStore
-from dynsecrets.model.integration import Found, Grant, Integration
+from dynsecrets.model.grant import Found, Grant
+from dynsecrets.model.integration import Integration
 from dynsecrets.testing import FakeClock as KitClock
 from support.fakes import PATIENCE_S, FakeClock, FakeIntegration
 
@@ -259,6 +260,8 @@ class ListingIntegration(FakeIntegration):
 
 class FolderIntegration(Integration):
     """A third party that many processes share: a thing is a file, and each deletion is a line of a log."""
+
+    public_values = frozenset({"ACCESS_KEY_ID"})
 
     def __init__(self, folder: str | os.PathLike[str], name: str = "folder") -> None:
         super().__init__(name)

@@ -9,6 +9,7 @@ from dynsecrets._internal.messages import did_you_mean, safe_repr
 from dynsecrets.cli.command import Command
 from dynsecrets.cli.errors import UsageError
 from dynsecrets.errors import InvalidConfig
+from dynsecrets.model.capabilities import NeedsIamPolicy, lack
 
 if TYPE_CHECKING:
     from dynsecrets.cli.arguments import Parser
@@ -39,9 +40,13 @@ def _policy(console: Console) -> int:
             (name,) = known
         if name not in known:
             raise UsageError(f"{project.path} has no integration {safe_repr(name)}{did_you_mean(name, known)}")
-        configs = project.configs_of(name)
+        integration = known[name]
         try:
-            document = known[name].required_policy(*configs, account_id=options.account_id, partition=options.partition)
+            if not isinstance(integration, NeedsIamPolicy):
+                raise lack(integration, NeedsIamPolicy)
+            document = integration.required_policy(
+                *project.configs_of(name), account_id=options.account_id, partition=options.partition
+            )
         except InvalidConfig as exc:
             raise UsageError(str(exc)) from exc
         console.write(json.dumps(document, indent=2) + "\n")

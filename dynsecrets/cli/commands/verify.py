@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from dynsecrets.cli.command import Command
 from dynsecrets.cli.errors import FAILED
 from dynsecrets.errors import DynsecretsError
+from dynsecrets.model.capabilities import Verifiable, lack
 
 if TYPE_CHECKING:
     from dynsecrets.cli.console import Console
@@ -24,6 +25,8 @@ def _verify(console: Console) -> int:
         for name, integration in console.integrations(project).items():
             console.progress.say(f"making a user with {name}, and deleting it ...")
             try:
+                if not isinstance(integration, Verifiable):
+                    raise lack(integration, Verifiable)
                 identity = integration.verify(*project.configs_of(name))
             except DynsecretsError as error:
                 status = FAILED

@@ -30,9 +30,11 @@ from dynsecrets.integrations.aws.errors import (
     translate,
 )
 from dynsecrets.integrations.aws.iam_limits import MAX_POLICY_NAME, MAX_USER_NAME, check_path, check_prefix
+from dynsecrets.integrations.aws.options import PUBLIC_VALUES, IamUserOptions, user_options
 from dynsecrets.integrations.aws.policy_document import render
 from dynsecrets.integrations.aws.send_deadline import SendDeadline
-from dynsecrets.model.integration import Found, Grant, Identity, Integration
+from dynsecrets.model.grant import Found, Grant, Identity
+from dynsecrets.model.integration import Integration
 from dynsecrets.model.naming import RANDOM_LENGTH, random_suffix
 from dynsecrets.model.timestamps import floor_to_millisecond, to_milliseconds
 
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from botocore.config import Config
 
     from dynsecrets.model.config import DynamicSecretConfig
+    from dynsecrets.model.options import SecretOptions
 
 _PAUSES: Final = (0.1, 0.2, 0.4, 0.8, 1.5, 2.0, 2.0, 3.0)
 #: So many of them for a refusal that may mean the same; a real one should not be waited for as long.
@@ -60,6 +63,12 @@ class AwsIamIntegration(Integration):
 
     #: IAM is eventually consistent: until a user is this old, "no such user" is no proof that there is none.
     settles_after: timedelta = timedelta(seconds=10)
+    kind: str = "aws-iam"
+    options_type: type[SecretOptions] = IamUserOptions
+    public_values: frozenset[str] = PUBLIC_VALUES
+    enforces_expiry: bool = True
+    #: One server that knows a key says nothing of the others.
+    probes: int = 3
     value_suffixes: frozenset[str] = frozenset(
         {"ACCESS_KEY_ID", "ARN", "POLICY_NAME", "SECRET_ACCESS_KEY", "USERNAME", "USER_ID"}
     )
@@ -68,17 +77,17 @@ class AwsIamIntegration(Integration):
         self,
         name: str,
         *,
-        session: boto3.Session | None,
-        profile: str | None,
-        access_key_id: str | None,
-        secret_access_key: str | None,
-        session_token: str | None,
-        region: str | None,
-        endpoint_url: str | None,
-        botocore_config: Config | None,
-        path: str,
-        username_prefix: str,
-        policy_name_prefix: str,
+        session: boto3.Session | None = None,
+        profile: str | None = None,
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+        session_token: str | None = None,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        botocore_config: Config | None = None,
+        path: str = "/dynsecrets/",
+        username_prefix: str = "Dynsecrets-Dynamic-",
+        policy_name_prefix: str = "dynsecrets-policy-",
     ) -> None:
         super().__init__(name)
         keys = check_credentials(session, profile, access_key_id, secret_access_key, session_token)
@@ -105,22 +114,23 @@ class AwsIamIntegration(Integration):
     @override
     def plan(self, config: DynamicSecretConfig) -> dict[str, str]:
         """Choose the random names of a user and its policy, and list what else will be attached."""
+        options = user_options(config)
         plan = {
             "user_name": self.username_prefix + random_suffix(),
             "path": self.path,
             "planned_at": to_milliseconds(datetime.now(UTC)),
         }
-        if config.policy is not None or config.expiry_guard:
+        if options.policy is not None or options.expiry_guard:
             plan["policy_name"] = self.policy_name_prefix + random_suffix()
-        if config.managed_policy_arns:
-            plan["managed_policies"] = " ".join(config.managed_policy_arns)
-        if config.groups:
-            plan["groups"] = " ".join(config.groups)
+        if options.managed_policy_arns:
+            plan["managed_policies"] = " ".join(options.managed_policy_arns)
+        if options.groups:
+            plan["groups"] = " ".join(options.groups)
         # Needed to clean up where the account demands them of every user: see UserDeletion.
-        if config.tags:
-            plan["tags"] = json.dumps(dict(config.tags))
-        if config.permissions_boundary is not None:
-            plan["permissions_boundary"] = config.permissions_boundary
+        if options.tags:
+            plan["tags"] = json.dumps(dict(options.tags))
+        if options.permissions_boundary is not None:
+            plan["permissions_boundary"] = options.permissions_boundary
         return plan
 
     @override
@@ -135,13 +145,15 @@ class AwsIamIntegration(Integration):
         answered = time.monotonic()
         user = creation.value or {}
         created = user["CreateDate"].astimezone(UTC)
-        expires_at = floor_to_millisecond(created + ttl)
+        issued_at = floor_to_millisecond(created)
+        expires_at = issued_at + ttl
         handle = {key: value for key, value in plan.items() if key != "planned_at"}
         handle["created_at"] = to_milliseconds(created)
         if "Arn" in user:
             handle["account"] = user["Arn"].split(":")[4]
 
-        document = render(config.policy, expires_at if config.expiry_guard else None)
+        options = user_options(config)
+        document = render(options.policy, expires_at if options.expiry_guard else None)
         names, calls = self._attachments(plan, document)
         key_call: Callable[[], Any] = partial(self._create_key, user_name)
         outcomes: list[Outcome[Any]] = self._fanout.together([key_call, *calls])
@@ -158,7 +170,7 @@ class AwsIamIntegration(Integration):
             "USERNAME": user_name,
             "USER_ID": user["UserId"],
         }
-        return Grant(values, expires_at, handle, timedelta(seconds=time.monotonic() - answered))
+        return Grant(values, expires_at, handle, timedelta(seconds=time.monotonic() - answered), issued_at)
 
     @override
     def revoke(self, handle: Mapping[str, str]) -> None:
@@ -166,6 +178,10 @@ class AwsIamIntegration(Integration):
         user_deletion.UserDeletion(self, self._fanout).run(handle)
 
     @override
+    def describe(self, handle: Mapping[str, str]) -> str:
+        """Return the user's name."""
+        return f"user {self.name_of(handle)}"
+
     def is_usable(self, values: Mapping[str, str]) -> bool:
         """Tell whether the leased key authenticates as its own user, by ``sts:GetCallerIdentity``."""
         try:
@@ -176,47 +192,42 @@ class AwsIamIntegration(Integration):
             raise translate(exc, "GetCallerIdentity") from scrub(exc)
         return bool(identity["Arn"] == values["ARN"])
 
-    @override
     def session(self, values: Mapping[str, str], is_young: Callable[[], bool], **kwargs: Any) -> boto3.Session:
         """Return a ``boto3.Session`` on a leased user, with the integration's region and endpoint."""
         settings: dict[str, Any] = {
             "aws_access_key_id": values["ACCESS_KEY_ID"],
             "aws_secret_access_key": values["SECRET_ACCESS_KEY"],
-            **self._whereabouts(),
+            **self.aws_settings(),
             **kwargs,
         }
         from dynsecrets.integrations.aws.sessions import TolerantSession
 
         return TolerantSession(is_young=is_young, **settings)
 
-    @override
     def following_session(
         self, read: Callable[[], Mapping[str, str]], is_young: Callable[[], bool], **kwargs: Any
     ) -> boto3.Session:
         """Return a ``boto3.Session`` whose clients sign each request with what ``read`` returns then."""
         from dynsecrets.integrations.aws.sessions import following_session
 
-        return following_session(read, is_young=is_young, **{**self._whereabouts(), **kwargs})
+        return following_session(read, is_young=is_young, **{**self.aws_settings(), **kwargs})
 
-    @override
     def following_aio_session(
         self, read: Callable[[], Mapping[str, str]], is_young: Callable[[], bool], **kwargs: Any
     ) -> Any:
         """Return the same of aioboto3 or aiobotocore. Raises ``ImportError`` where neither is installed."""
         from dynsecrets.integrations.aws.aio_sessions import following_aio_session
 
-        return following_aio_session(read, is_young, **{**self._whereabouts(), **kwargs})
+        return following_aio_session(read, is_young, **{**self.aws_settings(), **kwargs})
 
-    def _whereabouts(self) -> dict[str, str | None]:
+    def aws_settings(self) -> dict[str, str | None]:
         """Return the region and endpoint that sessions on leased users get."""
         return {"region_name": self.clients.region, "endpoint_url": self.clients.endpoint_url}
 
-    @override
     def service_time(self) -> datetime | None:
         """Return AWS's own time, from the ``Date`` header of an answer of STS, which anybody may ask."""
         return self.clients.service_time()
 
-    @override
     def find_all(self) -> Iterator[Found]:
         """List the users under the path whose names are formed like those of leases. Needs ``iam:ListUsers``."""
         marker: dict[str, Any] = {}
@@ -238,7 +249,6 @@ class AwsIamIntegration(Integration):
                 return
             marker = {"Marker": page["Marker"]}
 
-    @override
     def name_of(self, handle: Mapping[str, str]) -> str:
         """Return the user's name."""
         return handle.get("user_name", "")
@@ -248,7 +258,6 @@ class AwsIamIntegration(Integration):
         ours = rf"{re.escape(self.username_prefix)}[A-Za-z0-9]{{{RANDOM_LENGTH}}}"
         return re.fullmatch(ours, user_name) is not None
 
-    @override
     def verify(self, *configs: DynamicSecretConfig) -> Identity:
         """Say who the credentials are, and prove that they can do the job on one canary user.
 
@@ -260,7 +269,6 @@ class AwsIamIntegration(Integration):
         """
         return verification.verify(self, configs[0] if configs else None)
 
-    @override
     def required_policy(
         self, *configs: DynamicSecretConfig, account_id: str = "*", partition: str = "aws", sweep: bool = False
     ) -> dict[str, Any]:

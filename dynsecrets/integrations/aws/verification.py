@@ -14,7 +14,7 @@ from dynsecrets._internal.concurrency import Outcome
 from dynsecrets.errors import PermissionDenied
 from dynsecrets.integrations.aws.errors import code_of, is_unresolved, scrub, translate
 from dynsecrets.integrations.aws.policy_document import render
-from dynsecrets.model.integration import Identity
+from dynsecrets.model.grant import Identity
 from dynsecrets.model.naming import random_suffix
 
 if TYPE_CHECKING:

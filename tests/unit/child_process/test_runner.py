@@ -47,7 +47,12 @@ class KeyIntegration(FakeIntegration):
 
         grant = super().provision(plan, config, ttl)
         key = str(grant.values["ACCESS_KEY_ID"].reveal())
-        return Grant({"ACCESS_KEY_ID": key, "SECRET_ACCESS_KEY": f"s3-{key}"}, grant.expires_at, grant.handle)
+        return Grant(
+            {"ACCESS_KEY_ID": key, "SECRET_ACCESS_KEY": f"s3-{key}"},
+            grant.expires_at,
+            grant.handle,
+            issued_at=grant.issued_at,
+        )
 
 
 @pytest.fixture
