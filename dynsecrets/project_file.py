@@ -14,20 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from dynsecrets._internal.cleanup import run_cleanup
 from dynsecrets._internal.messages import did_you_mean, safe_repr
-from dynsecrets.delivery.project_schema import (
-    DYNAMIC_SECRET,
-    INTEGRATION,
-    PROJECT,
-    TYPES,
-    bare,
-    check_keys,
-    check_table,
-    check_tables,
-    dotted,
-    kind,
-    require,
-)
+from dynsecrets.delivery.project_schema import bare, check_project, dotted
 from dynsecrets.errors import DynsecretsError, InvalidConfig
+from dynsecrets.integrations.registry import integration_class
+from dynsecrets.model.config import DynamicSecretConfig
+from dynsecrets.model.options import FILE, option_fields
 from dynsecrets.model.unset import UNSET, Unset
 
 if TYPE_CHECKING:
@@ -38,7 +29,7 @@ if TYPE_CHECKING:
     from dynsecrets.engine.manager import LeaseManager
     from dynsecrets.leasing.lease_context import LeaseContext
     from dynsecrets.leasing.renewer import LeaseRenewer
-    from dynsecrets.model.config import DynamicSecretConfig, Wait
+    from dynsecrets.model.config import Wait
     from dynsecrets.model.events import LeaseEvent
     from dynsecrets.model.integration import Integration
     from dynsecrets.model.lease import Lease
@@ -118,7 +109,7 @@ def open_project(
             table and the key, and never a value.
     """
     file = find_project_file(path)
-    return Project(file, _checked(_load(file), file), on_event=on_event)
+    return Project(file, check_project(_load(file), str(file)), on_event=on_event)
 
 
 class Project:
@@ -187,7 +178,10 @@ class Project:
         """The secrets config; environment variables of static secrets are read here."""
         from dynsecrets.delivery.secrets_config import SecretsConfig
 
-        values = {key: self._static(key, given) for key, given in self._tables["secrets"].items()}
+        values = {
+            key: self._value(given, f"{self.path}: [secrets] {bare(key)}")
+            for key, given in self._tables["secrets"].items()
+        }
         dynamic = list(self.dynamic_secrets.values())
         try:
             return SecretsConfig(self.name, self.environment, self.config, values, dynamic, manager=self.manager)
@@ -289,25 +283,24 @@ class Project:
         return f"<Project {self.name}/{self.environment}/{self.config} of {self.path}>"
 
     def _integration(self, name: str, table: dict[str, Any]) -> Integration:
-        from dynsecrets.model.integration import Integration
-
         where = f"{self.path}: {dotted('integrations', name)}"
-        del table["type"]
-        options = table.pop("botocore_config", None)
-        if options is not None:
-            table["botocore_config"] = _botocore_config(options, f"{where}: botocore_config")
+        integration = integration_class(table.pop("type"))
+        arguments = {key: self._value(value, f"{where}: {key}") for key, value in table.items()}
         try:
-            return Integration.aws_iam(name, **table)
+            return integration(name, **arguments)
         except DynsecretsError as exc:
             raise InvalidConfig(f"{where}: {exc}") from exc
+        except Exception as exc:
+            wrong = type(exc).__name__
+        # Raised outside of the handler: what others say of their arguments may quote a secret.
+        raise InvalidConfig(f"{where}: {integration.__name__} refuses what it was given: {wrong}")
 
     def _dynamic_secret(self, name: str, table: dict[str, Any]) -> DynamicSecretConfig:
-        from dynsecrets.model.config import DynamicSecretConfig
-
         where = f"{self.path}: {dotted('dynamic_secrets', name)}"
         integration = self.integrations[table.pop("integration")]
-        if isinstance(table.get("policy"), str):
-            table["policy"] = self.path.parent / table["policy"]
+        for key, field in option_fields(integration.options_type).items():
+            if field.metadata.get(FILE) and isinstance(table.get(key), str):
+                table[key] = self.path.parent / table[key]
         # TOML has no null.
         if table.get("wait") == "none":
             table["wait"] = None
@@ -316,18 +309,17 @@ class Project:
         except DynsecretsError as exc:
             raise InvalidConfig(f"{where}: {exc}") from exc
 
-    def _static(self, key: str, given: str | Mapping[str, str]) -> str:
-        if isinstance(given, str):
+    def _value(self, given: Any, where: str) -> Any:
+        """Return a value of the file, or the one of the environment variable that it names."""
+        if not isinstance(given, dict) or given.keys() != {"env"}:
             return given
         variable = given["env"]
         try:
             value = os.environ.get(variable)
-        except (ValueError, UnicodeError):  # What no variable can be called.
+        except (TypeError, ValueError, UnicodeError):  # What no variable can be called.
             value = None
         if value is None:
-            raise InvalidConfig(
-                f"{self.path}: [secrets] {bare(key)}: the environment variable {bare(variable)} is not set"
-            )
+            raise InvalidConfig(f"{where}: the environment variable {bare(variable)} is not set")
         return value
 
 
@@ -366,47 +358,3 @@ def _load(file: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, RecursionError) as exc:
         wrong = f" is not TOML: {exc}"
     raise InvalidConfig(f"{file}{wrong}")
-
-
-def _checked(tables: dict[str, Any], file: Path) -> dict[str, Any]:
-    """Check every key of the file, and what each refers to."""
-    checked = check_table(tables, PROJECT, str(file))
-    require(checked, ("project", "environment", "config"), str(file))
-    checked = {"integrations": {}, "dynamic_secrets": {}, "secrets": {}, **checked}
-    integrations = check_tables(checked["integrations"], str(file), "integrations")
-    for name, table in integrations.items():
-        where = f"{file}: {dotted('integrations', name)}"
-        check_table(table, INTEGRATION, where)
-        require(table, ("type",), where)
-        if table["type"] not in TYPES:
-            raise InvalidConfig(f"{where}: unknown type {safe_repr(table['type'])}{did_you_mean(table['type'], TYPES)}")
-    for name, table in check_tables(checked["dynamic_secrets"], str(file), "dynamic_secrets").items():
-        where = f"{file}: {dotted('dynamic_secrets', name)}"
-        check_table(table, DYNAMIC_SECRET, where)
-        require(table, ("integration",), where)
-        if table["integration"] not in integrations:
-            near = did_you_mean(table["integration"], integrations)
-            raise InvalidConfig(f"{where}: there is no [integrations] table {safe_repr(table['integration'])}{near}")
-        if table.get("wait", "usable") not in ("usable", "none"):
-            raise InvalidConfig(f'{where}: wait must be "usable" or "none"')
-    for key, given in checked["secrets"].items():
-        where = f"{file}: [secrets] {bare(key)}"
-        if isinstance(given, dict):
-            require(check_keys(given, ("env",), where), ("env",), where)
-        variable = given["env"] if isinstance(given, dict) else given
-        if not isinstance(variable, str) or (isinstance(given, dict) and not variable):
-            raise InvalidConfig(f'{where} must be text or {{ env = "NAME" }}, not {kind(variable)}')
-    return checked
-
-
-def _botocore_config(options: dict[str, Any], where: str) -> Any:
-    """Make a ``botocore.config.Config``."""
-    from botocore.config import Config
-
-    check_keys(options, Config.OPTION_DEFAULTS, where)
-    try:
-        return Config(**options)
-    except Exception as exc:
-        wrong = type(exc).__name__
-    # Raised outside of the handler: botocore's errors quote what they got, and a proxy's URL may hold a password.
-    raise InvalidConfig(f"{where} is refused by botocore: {wrong}")

@@ -13,7 +13,8 @@ import pytest
 
 from dynsecrets.cli.errors import UsageError
 from dynsecrets.cli.parser import make_parser
-from dynsecrets.delivery.project_schema import DYNAMIC_SECRET, INTEGRATION
+from dynsecrets.delivery.project_schema import dynamic_secret_keys, integration_keys
+from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
 from dynsecrets.project_file import open_project
 from support.clients import aws_cli
 from support.docs import blocks, commands, missing_output, page_id, pages
@@ -124,7 +125,7 @@ def test_the_reference_has_every_key_and_option() -> None:
     text = (DOCS / "command-line.md").read_text(encoding="utf-8")
     _, made = make_parser()
 
-    keys = {*INTEGRATION, *DYNAMIC_SECRET}
+    keys = {*integration_keys(AwsIamIntegration)[0], *dynamic_secret_keys(AwsIamIntegration)}
     options = {option for parser in made.values() for option in parser.options}
 
     assert {key for key in keys if f"`{key}`" not in text} == set()

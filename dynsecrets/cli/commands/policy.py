@@ -40,13 +40,11 @@ def _policy(console: Console) -> int:
             (name,) = known
         if name not in known:
             raise UsageError(f"{project.path} has no integration {safe_repr(name)}{did_you_mean(name, known)}")
-        integration = known[name]
+        integration, configs = known[name], project.configs_of(name)
         try:
             if not isinstance(integration, NeedsIamPolicy):
                 raise lack(integration, NeedsIamPolicy)
-            document = integration.required_policy(
-                *project.configs_of(name), account_id=options.account_id, partition=options.partition
-            )
+            document = integration.required_policy(*configs, account_id=options.account_id, partition=options.partition)
         except InvalidConfig as exc:
             raise UsageError(str(exc)) from exc
         console.write(json.dumps(document, indent=2) + "\n")

@@ -18,6 +18,7 @@ from typing_extensions import override
 from dynsecrets._internal.concurrency import Fanout, Outcome
 from dynsecrets.errors import DynsecretsError, PermissionDenied, ProvisionError
 from dynsecrets.integrations.aws import required_policy, user_deletion, verification
+from dynsecrets.integrations.aws.client_config import make_client_config
 from dynsecrets.integrations.aws.clients import AwsClients, check_credentials
 from dynsecrets.integrations.aws.errors import (
     UNKNOWN_KEY,
@@ -84,14 +85,15 @@ class AwsIamIntegration(Integration):
         session_token: str | None = None,
         region: str | None = None,
         endpoint_url: str | None = None,
-        botocore_config: Config | None = None,
+        botocore_config: Config | Mapping[str, Any] | None = None,
         path: str = "/dynsecrets/",
         username_prefix: str = "Dynsecrets-Dynamic-",
         policy_name_prefix: str = "dynsecrets-policy-",
     ) -> None:
         super().__init__(name)
         keys = check_credentials(session, profile, access_key_id, secret_access_key, session_token)
-        required_policy.check_client_options(region, endpoint_url, botocore_config)
+        client_config = make_client_config(botocore_config)
+        required_policy.check_client_options(region, endpoint_url, client_config)
         self.path: Final = check_path(path)
         self.username_prefix: Final = check_prefix(username_prefix, what="username_prefix", longest=MAX_USER_NAME)
         self.policy_name_prefix: Final = check_prefix(
@@ -103,7 +105,7 @@ class AwsIamIntegration(Integration):
             keys=keys,
             region=region,
             endpoint_url=endpoint_url,
-            config=botocore_config,
+            config=client_config,
         )
         self._fanout: Final = Fanout(_THREADS, f"dynsecrets-{name}")
 
