@@ -17,7 +17,7 @@ from dynsecrets.engine.batch import revoke_all
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from dynsecrets.engine.manager import LeaseManager
+    from dynsecrets.engine.core import Engine
     from dynsecrets.model.lease import Lease
 
 
@@ -29,7 +29,7 @@ class Secrets(Mapping[str, str]):
     value that may be secret. It can't be pickled or copied, as leases can't. Safe to share between threads.
     """
 
-    __slots__ = ("__weakref__", "_entered", "_leases", "_manager", "_title", "_values")
+    __slots__ = ("__weakref__", "_engine", "_entered", "_leases", "_title", "_values")
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Secrets(Mapping[str, str]):
         leases: Mapping[str, Lease],
         *,
         title: str,
-        manager: LeaseManager | None,
+        engine: Engine | None,
     ) -> None:
         """Hold the values of a config and of its leases.
 
@@ -45,12 +45,12 @@ class Secrets(Mapping[str, str]):
             values: All values by name; those that may be secret print masked.
             leases: The leases by the names of their dynamic secrets.
             title: The config that they are of, for messages.
-            manager: The manager that issued the leases; ``None`` if there are no leases.
+            engine: What issued the leases; ``None`` if there are no leases.
         """
         self._values = {key: values[key] for key in sorted(values)}
         self._leases = MappingProxyType(dict(leases))
         self._title = title
-        self._manager = manager
+        self._engine = engine
         self._entered: list[int] = []
 
     @property
@@ -99,8 +99,8 @@ class Secrets(Mapping[str, str]):
         Raises:
             RevocationError: Some could not be revoked. All were tried, and the attempts go on.
         """
-        if self._manager is not None:
-            revoke_all(self._leases.values(), manager=self._manager)
+        if self._engine is not None:
+            revoke_all(self._engine, self._leases.values())
 
     def __getitem__(self, key: str) -> str:
         """Return one value by its name."""

@@ -14,9 +14,8 @@ from dynsecrets._internal.messages import safe_repr
 from dynsecrets.delivery.formats import is_unicode
 from dynsecrets.delivery.secrets import Secrets
 from dynsecrets.engine.batch import check_ttl, lease_all, revoke_all
-from dynsecrets.engine.default_manager import default_manager
+from dynsecrets.engine.manager import check_manager, default_manager, engine_of
 from dynsecrets.errors import DynsecretsError, InvalidConfig
-from dynsecrets.leasing.renewing import check_manager
 from dynsecrets.model.config import DynamicSecretConfig
 from dynsecrets.model.masking import MaskedStr
 
@@ -179,15 +178,15 @@ class SecretsConfig:
         """
         chosen = None if names is None else set(names)
         wanted = [each for each in self.dynamic_secrets if chosen is None or each.name in chosen]
-        manager = self.manager
-        leases = lease_all(wanted, ttl, manager=manager, held=held)
+        engine = engine_of(self.manager)
+        leases = lease_all(engine, wanted, ttl, held=held)
         taken = _Names(self.secrets)
         try:
             for name, lease in leases.items():
                 taken.take(f"the dynamic secret {name}", lease)
         except BaseException as error:
             try:
-                revoke_all(leases.values(), manager=manager)
+                revoke_all(engine, leases.values())
             except DynsecretsError as failure:
                 logger.error("%s", failure)
                 error.add_note(str(failure))
@@ -216,11 +215,11 @@ class SecretsConfig:
         check_ttl(self.dynamic_secrets, dynamic_secrets_ttl_sec)
         values = {**self.secrets, **self._labels()}
         if not include_dynamic_secrets or not self.dynamic_secrets:
-            return Secrets(values, {}, title=self._title, manager=None)
+            return Secrets(values, {}, title=self._title, engine=None)
         leases = self.lease_all(dynamic_secrets_ttl_sec, held=False)
         for lease in leases.values():
             values.update(lease)
-        return Secrets(values, leases, title=self._title, manager=self.manager)
+        return Secrets(values, leases, title=self._title, engine=engine_of(self.manager))
 
     def run(
         self,

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from dynsecrets._internal.log import logger
 from dynsecrets._internal.messages import safe_repr
+from dynsecrets.engine.lease_registry import LiveLease
 from dynsecrets.engine.readiness import wait_until_usable
-from dynsecrets.engine.state import SAME_TIME, LiveLease
+from dynsecrets.engine.service_clocks import SAME_TIME
 from dynsecrets.errors import DynsecretsError, LeaseNotFound, ProvisionError, QuotaExceeded, StoreError
 from dynsecrets.model.grant import Grant
 from dynsecrets.model.lease import Lease
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 class Issuer:
     """Issues leases for a manager. Thread-safe."""
 
-    def __init__(self, books: EngineState, revoker: Revoker, scheduler: Scheduler) -> None:
-        self._books = books
+    def __init__(self, state: EngineState, revoker: Revoker, scheduler: Scheduler) -> None:
+        self._state = state
         self._revoker = revoker
         self._scheduler = scheduler
 
@@ -58,8 +59,8 @@ class Issuer:
             name=config.name,
             integration=config.integration.name,
             handle=config.integration.plan(config),
-            created_at=self._books.now(config.integration.name),
-            owner=self._books.owner,
+            created_at=self._state.now(config.integration.name),
+            owner=self._state.owner,
             held=held,
             metadata=metadata,
         )
@@ -69,13 +70,13 @@ class Issuer:
 
     def _provision(self, config: DynamicSecretConfig, ttl: timedelta, record: LeaseRecord) -> Lease:
         """Write down a pending record, provision what it names, and remember that as a live lease."""
-        integration, clock = config.integration, self._books.clock
+        integration, clock = config.integration, self._state.clock
         handle: Mapping[str, str] = {}
         try:
-            self._books.store.insert(record)
+            self._state.store.insert(record)
             # Counted again now that it is written down: two at once may have seen room for one.
             self._check_cap(config, allowed=config.max_active or 0)
-            self._books.emit("requested", record)
+            self._state.emit("requested", record)
             handle = record.handle
             asked = clock.steady()
             grant = _granted(record, config, ttl)
@@ -100,41 +101,40 @@ class Issuer:
                 steady=clock.steady,
                 revoke=self._revoking(integration),
             )
-            record = self._books.store.update(
+            record = self._state.store.update(
                 record.activated(handle=grant.handle, issued_at=issued_at, expires_at=expires_at)
             )
             entry = LiveLease(record, integration, weakref.ref(lease))
-            self._books.add(entry)
-            entry.job = self._scheduler.call_at(
-                anchor + (expires_at - issued_at).total_seconds(), lambda: self._revoker.expire(record.id)
-            )
+            self._state.leases.add(entry)
+            at = anchor + (expires_at - issued_at).total_seconds()
+            entry.job = self._scheduler.call_at(at, lambda: self._revoker.expire(record.id), integration.name)
         except BaseException as error:
             made = getattr(error, "handle", None)
             self._roll_back(record, config, made if isinstance(made, Mapping) else handle, error)
             raise
-        self._books.emit("issued", record)
+        self._state.emit("issued", record)
         return lease
 
     def _issued_at(self, integration: Integration, grant: Grant, anchor: float, *, certain: bool) -> datetime:
         """Return when a lease's life began, by the third party's clock where anything tells it."""
         if grant.issued_at is not None:
             if certain:
-                self._books.see_time(integration.name, grant.issued_at, anchor)
+                self._state.clocks.see(integration.name, grant.issued_at, anchor)
             return grant.issued_at
-        self._books.ask_time(integration)
-        now = self._books.now(integration.name)
-        return now - timedelta(seconds=self._books.clock.steady() - anchor)
+        self._state.clocks.ask(integration)
+        now = self._state.now(integration.name)
+        return now - timedelta(seconds=self._state.clock.steady() - anchor)
 
     def _revoking(self, integration: Integration) -> Callable[[Lease], None]:
         """Return what revokes a lease of an integration."""
 
         def revoke(lease: Lease) -> None:
-            entry = self._books.entry(lease.id)
+            entry = self._state.leases.get(lease.id)
             if entry is not None:
                 self._revoker.revoke(entry.record, entry.integration)
             elif not lease.revoked:
-                # In a forked child, or after a restart of the books: the record knows.
-                found = self._books.store.get(lease.id)
+                # In a forked child, or where the registry was emptied: the record knows.
+                found = self._state.store.get(lease.id)
                 if found.live:
                     self._revoker.revoke(found, integration)
                 lease._mark_revoked()  # noqa: SLF001 - the manager's to call.
@@ -146,7 +146,7 @@ class Issuer:
     ) -> None:
         """Delete what was made. The error that led here stays the one that is raised; it tells what is left to do."""
         _name_lease(error, record.id)
-        self._books.emit("issue_failed", record, error)
+        self._state.emit("issue_failed", record, error)
         try:
             if handle:
                 config.integration.revoke(handle)
@@ -173,21 +173,21 @@ class Issuer:
         """Hand over once the lease works; revoke it where it doesn't."""
         if wait is None:
             return
-        entry = self._books.entry(lease.id)
+        entry = self._state.leases.get(lease.id)
         try:
             probe = lease.check if wait == "usable" else lambda: bool(wait(lease))
             wait_until_usable(
                 lease,
                 probe,
                 config.wait_timeout,
-                self._books.clock,
+                self._state.clock,
                 in_a_row=config.integration.probes,
                 patient=wait == "usable",
             )
         except BaseException as error:
             _name_lease(error, lease.id)
             if entry is not None:
-                self._books.emit("issue_failed", entry.record, error)
+                self._state.emit("issue_failed", entry.record, error)
             try:
                 lease.revoke()
             except DynsecretsError as failure:
@@ -198,13 +198,13 @@ class Issuer:
                 raise
             raise
         if entry is not None:
-            self._books.emit("usable", entry.record)
+            self._state.emit("usable", entry.record)
 
     def _check_cap(self, config: DynamicSecretConfig, *, allowed: int) -> None:
         """Raise ``QuotaExceeded`` if more than ``allowed`` leases of a config live, where it has a cap."""
         if config.max_active is None:
             return
-        live = self._books.store.count_live(config.name)
+        live = self._state.store.count_live(config.name)
         if live > allowed:
             raise QuotaExceeded(
                 f"{config.name} has {min(live, config.max_active)} live leases, and its max_active is "

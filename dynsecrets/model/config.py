@@ -29,7 +29,7 @@ _TTL: Final = "30m"
 _MAX_TTL: Final = "24h"
 _WAIT_TIMEOUT: Final = "60s"
 #: The options that the signature names, each with what stands for "not given". Integrations may know none of them.
-_NAMED: Final[Mapping[str, object]] = MappingProxyType(
+_NAMED: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "policy": None,
         "expiry_guard": True,

@@ -8,7 +8,7 @@ from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from dynsecrets._internal.log import logger
-from dynsecrets.engine.manager import LeaseManager
+from dynsecrets.engine.manager import LeaseManager, engine_of
 from dynsecrets.errors import DynsecretsError
 from dynsecrets.leasing.lease_context import lease
 from dynsecrets.leasing.pool import LeasePool
@@ -59,7 +59,7 @@ class Leasing:
         """Return the session's own manager, made now."""
 
         def find(name: str) -> Integration:
-            return manager._books.integration(name)  # noqa: SLF001 - it is known since the lease was asked for.
+            return engine_of(manager).state.leases.integration(name)
 
         self._store = MockAwareStore(self._make_store(), find)
         self._manager = manager = LeaseManager(cast("LeaseStore", self._store), on_event=self.ledger)

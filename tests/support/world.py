@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import pytest
 
 from dynsecrets import DynamicSecretConfig, LeaseManager, MemoryLeaseStore
+from dynsecrets.engine.manager import engine_of
 from dynsecrets.model.grant import Found, Grant
 from dynsecrets.model.integration import Integration
 from dynsecrets.testing import FakeClock as KitClock
@@ -104,10 +105,10 @@ class World:
         """Have the first manager forget what it has planned, as if its process had ended."""
         # What a first issue reaps in the background is of before that.
         self.settle()
-        scheduler = self._managers[0]._scheduler
+        scheduler = engine_of(self._managers[0]).scheduler
         with scheduler._condition:
             scheduler._jobs.clear()
-        self._managers[0]._books._after_fork()
+        engine_of(self._managers[0]).state.forget()
 
     def close(self) -> None:
         """Stop the background of all managers."""

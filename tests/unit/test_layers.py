@@ -36,7 +36,6 @@ _STILL: Final = {
     "child_process/run_options.py",
     "child_process/runner.py",
     "pytest_plugin/__init__.py",
-    "stores/dynamodb/table.py",
 }
 
 

@@ -19,6 +19,7 @@ from dynsecrets.cli.arguments import add_ttl
 from dynsecrets.cli.command import Command
 from dynsecrets.cli.handover import check_outlives_process, take_back
 from dynsecrets.errors import InvalidConfig, InvalidTTL
+from dynsecrets.model.capabilities import AwsSessions, lack
 from dynsecrets.model.ttl import format_ttl
 
 if TYPE_CHECKING:
@@ -52,11 +53,13 @@ def _credential_process(console: Console) -> int:
     options = console.options
     with console.project() as project:
         config = project.dynamic_secret(options.name)
+        if not isinstance(config.integration, AwsSessions):
+            raise lack(config.integration, AwsSessions)
         ttl = config.ttl(options.dynamic_ttl)
         if ttl < SHORTEST:
             raise InvalidTTL(
                 f"the TTL of {config.name} is {format_ttl(ttl)!r}, and credential-process takes {format_ttl(SHORTEST)} "
-                "or more: SDKs ask again when 15 minutes remain, so a shorter one would be a user for each call"
+                "or more: SDKs ask again when 15 minutes remain, so each call would lease anew"
             )
         check_outlives_process(project)
         console.check_output()

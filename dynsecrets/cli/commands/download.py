@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from dynsecrets.cli.console import Console
 
 _DESCRIPTION: Final = """\
-Leases a user for each dynamic secret, and writes these and the static values. The leases live until their TTL: run is
-safer, since it deletes them when the command ends."""
+Leases each dynamic secret, and writes its values and the static ones. The leases live until their TTL: run is safer,
+since it revokes them when the command ends."""
 _EPILOG: Final = """\
 examples:
   dynsecrets secrets download --no-file | jq -r .AWS_USER_ARN
@@ -88,9 +88,9 @@ def _free(name: str) -> Path:
     """Return the path of a file that isn't there yet, in a folder that is."""
     file = Path(name)
     if os.path.lexists(file):
-        raise InvalidConfig(f"{file} exists already, and is not overwritten; remove it, or name another file")
+        raise InvalidConfig(f"{file} exists already and is not overwritten; remove it, or name another file")
     if not file.parent.is_dir():
-        raise InvalidConfig(f"{file}: there is no folder {file.parent}")
+        raise InvalidConfig(f"{file}: the folder {file.parent} doesn't exist")
     return file
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dynsecrets.cli.arguments import Parser
     from dynsecrets.cli.console import Console
     from dynsecrets.model.record import LeaseRecord
+    from dynsecrets.project_file import Project
 
 _EPILOG: Final = """\
 examples:
@@ -25,7 +26,7 @@ examples:
   dynsecrets leases --json | jq -r '.[] | select(.stuck) | .id'
 
 STATE is pending, active, revoking or revoked. A revocation that failed often is marked "stuck": have a look."""
-_HEADS: Final = ("ID", "NAME", "STATE", "REMAINING", "USER")
+_HEADS: Final = ("ID", "NAME", "STATE", "REMAINING", "CREDENTIAL")
 
 
 def _add_arguments(parser: Parser) -> None:
@@ -41,16 +42,17 @@ def _list_leases(console: Console) -> int:
         console.progress.say("")
         now = datetime.now(UTC)
         if console.options.json:
-            listed = [as_json(record, now) for record in records]
+            listed = [as_json(record, now, _describe(project, record)) for record in records]
             console.write(json.dumps(listed, indent=2, ensure_ascii=False) + "\n")
         elif records:
-            console.write("\n".join(table(_HEADS, [_row(record, now) for record in records])) + "\n")
+            rows = [_row(record, now, _describe(project, record)) for record in records]
+            console.write("\n".join(table(_HEADS, rows)) + "\n")
         else:
             console.complain("there are no leases")
     return 0
 
 
-def as_json(record: LeaseRecord, now: datetime) -> dict[str, Any]:
+def as_json(record: LeaseRecord, now: datetime, credential: str) -> dict[str, Any]:
     """Return a record as ``leases --json`` shows it; times as text, and ``null`` where there is none."""
     return {
         "id": record.id,
@@ -58,6 +60,7 @@ def as_json(record: LeaseRecord, now: datetime) -> dict[str, Any]:
         "integration": record.integration,
         "state": str(record.state),
         "stuck": record.stuck,
+        "credential": credential,
         "user": record.handle.get("user_name"),
         "remaining_s": None if record.expires_at is None else int(_left(record, now).total_seconds()),
         "created_at": _moment(record.created_at),
@@ -72,10 +75,10 @@ def as_json(record: LeaseRecord, now: datetime) -> dict[str, Any]:
     }
 
 
-def _row(record: LeaseRecord, now: datetime) -> tuple[str, ...]:
+def _row(record: LeaseRecord, now: datetime, credential: str) -> tuple[str, ...]:
     left = "" if record.expires_at is None else format_ttl(_left(record, now))
     state = f"{record.state} (stuck)" if record.stuck else str(record.state)
-    return record.id, record.name, state, left, record.handle.get("user_name", "")
+    return record.id, record.name, state, left, credential
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -83,6 +86,15 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     cells = [list(heads), *([one_line(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+
+
+def _describe(project: Project, record: LeaseRecord) -> str:
+    """Return what the integration calls what was leased; where the file doesn't have it, the integration's name."""
+    integration = project.integrations.get(record.integration)
+    try:
+        return f"of {record.integration}" if integration is None else integration.describe(record.handle)
+    except Exception as exc:  # Of a damaged record, or of somebody else's class: the others are to be listed.
+        return f"of {record.integration} ({type(exc).__name__})"
 
 
 def _left(record: LeaseRecord, now: datetime) -> timedelta:

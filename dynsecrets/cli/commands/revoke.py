@@ -56,7 +56,7 @@ def _check_integration(project: Project, record: LeaseRecord) -> None:
 
 COMMAND: Final = Command(
     name="revoke",
-    summary="delete leased users now",
+    summary="revoke leases now",
     description="Revokes leases by their ids.",
     epilog=_EPILOG,
     add_arguments=_add_arguments,

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from dynsecrets.cli.console import Console
 
 _DESCRIPTION: Final = """\
-Leases a user for each dynamic secret, starts CMD with the values in its environment, and deletes the users when CMD
-ends. A dynamic secret AWS_USER becomes AWS_USER_ACCESS_KEY_ID, AWS_USER_SECRET_ACCESS_KEY and so on."""
+Leases each dynamic secret, starts CMD with the values in its environment, and revokes the leases when CMD ends. An IAM
+user's AWS_USER becomes AWS_USER_ACCESS_KEY_ID, AWS_USER_SECRET_ACCESS_KEY and so on."""
 _EPILOG: Final = """\
 examples:
   dynsecrets run -- ./server --port 80
@@ -46,7 +46,7 @@ def _add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--renew",
         action="store_true",
-        help="lease fresh users as long as the command runs; its AWS SDK gets them from a loopback endpoint",
+        help="lease anew as long as the command runs; its AWS SDK gets fresh keys from an endpoint on loopback",
     )
     parser.add_argument(
         "--preserve-env",

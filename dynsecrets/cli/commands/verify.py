@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from dynsecrets.cli.console import Console
 
 _EPILOG: Final = """\
-It prints the account and the ARN, makes one user and deletes it, and names each action that is missing.
+Prints the account and the ARN, leases once and revokes that, and names each permission that is missing.
 
-exit status: 0 they can, 1 they can't."""
+exit status: 0 all can lease, 1 one can't."""
 
 
 def _verify(console: Console) -> int:
@@ -23,7 +23,7 @@ def _verify(console: Console) -> int:
     status = 0
     with console.project() as project:
         for name, integration in console.integrations(project).items():
-            console.progress.say(f"making a user with {name}, and deleting it ...")
+            console.progress.say(f"leasing with {name} once, and revoking it ...")
             try:
                 if not isinstance(integration, Verifiable):
                     raise lack(integration, Verifiable)

@@ -15,6 +15,7 @@ import threading
 import time
 
 from dynsecrets.engine.batch import lease_all
+from dynsecrets.engine.manager import engine_of
 from support.world import World
 
 ROUNDS = int(sys.argv[1])
@@ -70,7 +71,7 @@ def lease_once(sender: Sender) -> tuple[bool, int]:
         with contextlib.suppress(KeyboardInterrupt):
             sender.begin()
             try:
-                lease_all(configs, None, manager=world.manager, held=True)
+                lease_all(engine_of(world.manager), configs, None, held=True)
             except KeyboardInterrupt:
                 interrupted = True
         sender.end()

@@ -105,7 +105,7 @@ def test_a_file_is_never_overwritten(work: Workplace, aws: Account) -> None:
     gone = work.run("secrets", "download", "no-folder/x.env")
 
     assert gone.returncode == 1
-    assert "there is no folder no-folder" in only_line(gone)
+    assert "the folder no-folder doesn't exist" in only_line(gone)
     assert (work.folder / "there.env").read_text(encoding="utf-8") == "mine"
     assert not (work.folder / "nowhere").exists()
     assert work.leases("--all") == []

@@ -19,6 +19,7 @@ from dynsecrets import (
     StoreError,
     VersionConflict,
 )
+from dynsecrets.engine.manager import engine_of
 from dynsecrets.model.grant import Grant
 from support.world import Gate, ThirdPartyStore, World, started
 
@@ -85,7 +86,7 @@ def test_the_names_are_durable_before_anything_is_made(world: World) -> None:
     (record,) = seen
     (thing,) = world.integration.live
     assert (record.id, record.state, record.handle) == (lease.id, "pending", {"thing": thing})
-    assert record.owner == world.manager._books.owner
+    assert record.owner == engine_of(world.manager).state.owner
     assert record.metadata == {"ticket": "OPS-1"}
     assert record.created_at == world.clock.now()
 
@@ -129,7 +130,7 @@ def test_a_failed_issue_leaves_nothing(frail: World, point: str, kind: str) -> N
     assert frail.integration.live == {}
     assert frail.states() == _POINTS[point][1]
     assert frail.store.count_live("AWS_USER") == 0
-    assert frail.manager._books.entries() == []
+    assert engine_of(frail.manager).state.leases.all() == []
     if frail.states() and isinstance(caught.value, DynsecretsError):
         (record,) = frail.store.records()
         assert caught.value.lease_id == record.id
@@ -160,7 +161,7 @@ def test_a_failed_issue_that_cannot_be_undone_is_undone_later(frail: World, poin
     frail.advance(120)
     assert frail.integration.live == {}
     assert frail.states() == ["revoked"]
-    assert frail.manager._books.entries() == []
+    assert engine_of(frail.manager).state.leases.all() == []
 
 
 def test_an_interrupted_rollback_goes_on_in_the_background(frail: World) -> None:
@@ -267,7 +268,7 @@ def test_issues_in_vain_do_not_pile_up_while_a_store_is_down(frail: World) -> No
     with pytest.raises(StoreError):
         frail.issue()
 
-    assert frail.manager._scheduler._jobs == []
+    assert engine_of(frail.manager).scheduler.jobs() == []
 
 
 def test_a_record_that_vanishes_masks_no_error(frail: World) -> None:
@@ -542,9 +543,9 @@ def test_every_error_has_the_lease(world: World, step: str, error: BaseException
     (record,) = world.store.records()
     assert record.state == "revoking"
     assert caught.value.lease_id == record.id  # type: ignore[attr-defined]
-    assert world.manager._engine.possibly_leaked(caught.value) == [record.id]
+    assert engine_of(world.manager).possibly_leaked(caught.value) == [record.id]
     world.advance(60)
-    assert world.manager._engine.possibly_leaked(caught.value) == []
+    assert engine_of(world.manager).possibly_leaked(caught.value) == []
 
 
 @pytest.mark.parametrize("step", ["provisioned", "wait"])
@@ -562,7 +563,7 @@ def test_an_interrupt_of_cleaning_up_has_the_lease(world: World, step: str) -> N
         world.manager.issue(world.config(wait=fail))
 
     (record,) = world.store.records()
-    assert world.manager._engine.possibly_leaked(caught.value) == [record.id]
+    assert engine_of(world.manager).possibly_leaked(caught.value) == [record.id]
     world.advance(60)
     assert world.integration.live == {}
 
@@ -582,7 +583,7 @@ def test_what_a_late_rollback_leaves_is_known_by_its_new_record(world: World) ->
         world.issue()
 
     assert world.state(str(caught.value.lease_id)) == "revoking"
-    assert world.manager._engine.possibly_leaked(caught.value) == [caught.value.lease_id]
+    assert engine_of(world.manager).possibly_leaked(caught.value) == [caught.value.lease_id]
 
 
 def test_an_error_without_attributes_goes_on_as_it_is(world: World) -> None:

@@ -20,6 +20,7 @@ from dynsecrets import (
     PermissionDenied,
     ProvisionError,
 )
+from dynsecrets.engine.manager import engine_of
 from support.fakes import PATIENCE_S, FakeIntegration
 from support.renewal import TTL, pool_of, until
 from support.world import Gate, World, started, together
@@ -226,7 +227,7 @@ def test_some_threads_are_left_to_others() -> None:
         pool = LeasePool(world.config(), 100, TTL, manager=world.manager)
         gate.until_reached()
 
-        done = world.manager._scheduler.submit(lambda: "done").result(PATIENCE_S)
+        done = engine_of(world.manager).scheduler.submit(lambda: "done").result(PATIENCE_S)
 
         assert done == "done"
         assert world.integration.count("provision") <= 6
@@ -350,4 +351,4 @@ def test_a_worker_does_not_wait_for_workers() -> None:
             with pool.lease() as first, pool.lease() as second:
                 return len({first.id, second.id})
 
-        assert world.manager._scheduler.submit(work).result(PATIENCE_S) == 2
+        assert engine_of(world.manager).scheduler.submit(work).result(PATIENCE_S) == 2

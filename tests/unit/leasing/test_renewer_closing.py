@@ -263,7 +263,7 @@ def test_a_manager_closed_during_a_renewal_leaves_nothing(world: World) -> None:
         world.clock.advance(RENEWED_S)
         gate.until_reached()
         closing = started(world.manager.close)
-        until(lambda: renewer._stage.closed)
+        until(lambda: renewer._engine.closed)
         gate.open()
         closing()
 

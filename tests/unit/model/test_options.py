@@ -20,13 +20,17 @@ def _refuse(given: Any) -> Any:
     return given
 
 
+def _tuple(given: Any) -> tuple[str, ...]:
+    return tuple(given)
+
+
 @attrs.frozen(kw_only=True)
 class DatabaseOptions(SecretOptions):
     """Options of a made-up database."""
 
     scope: str = attrs.field(default="read", converter=_refuse)
     limit: int = attrs.field(default=5, validator=attrs.validators.instance_of(int))
-    groups: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    groups: tuple[str, ...] = attrs.field(default=(), converter=_tuple)
     member_of: str
 
 
@@ -156,10 +160,11 @@ def test_options_tell_configs_apart() -> None:
 def test_a_config_evolves_with_its_options() -> None:
     """``attrs.evolve`` keeps the options, changes one, and takes one back."""
     config = make(scope="write", groups=["a"])
+    evolve: Any = attrs.evolve
 
-    assert attrs.evolve(config, max_active=2).options == config.options
-    assert attrs.evolve(config, scope="read").options == DatabaseOptions(member_of="readers", groups=("a",))
-    assert attrs.evolve(config, groups=()).groups == ()
+    assert evolve(config, max_active=2).options == config.options
+    assert evolve(config, scope="read").options == DatabaseOptions(member_of="readers", groups=("a",))
+    assert evolve(config, groups=()).groups == ()
 
 
 class TestLimits:

@@ -20,6 +20,7 @@ from dynsecrets import (
     renewing,
 )
 from dynsecrets.clock import Clock
+from dynsecrets.engine.manager import engine_of
 from dynsecrets.testing import FakeClock, MemoryIntegration, fake_clock
 
 if TYPE_CHECKING:
@@ -225,8 +226,8 @@ def test_what_is_cancelled_is_at_rest(clock: FakeClock, aws: MemoryIntegration, 
             manager.issue_many(config, 8)
 
         busy = threading.Event()
-        manager._scheduler.submit(busy.wait)
-        assert manager._scheduler.submit(int).cancel()
+        engine_of(manager).scheduler.submit(busy.wait)
+        assert engine_of(manager).scheduler.submit(int).cancel()
         busy.set()
         clock.advance("1m")
 
