@@ -111,7 +111,7 @@ def test_closing_says_what_it_could_not_revoke(world: World) -> None:
     # Refused for good, it is tried only once, so it is one lease whose turn this is.
     world.integration.fail("revoke", None, PermissionDenied("may not"))
 
-    with pytest.raises(RevocationError, match="^lease .* could not be revoked: may not") as caught:
+    with pytest.raises(RevocationError, match=r"^lease .* could not be revoked: may not") as caught:
         world.manager.close()
 
     (left,) = [leased for leased in leases if not leased.revoked]
