@@ -11,6 +11,7 @@ import attrs
 from dynsecrets._internal.concurrency import past_failures
 from dynsecrets._internal.log import logger
 from dynsecrets.errors import StoreError
+from dynsecrets.model.capabilities import Listable, TellsTime, lack
 from dynsecrets.stores.unreadable import noting_unreadable
 
 if TYPE_CHECKING:
@@ -39,10 +40,13 @@ class SweepReport:
 
 def sweep(state: EngineState, scheduler: Scheduler, integration: Integration, *, dry_run: bool) -> SweepReport:
     """Find what no record knows, and delete it unless it is a dry run."""
+    if not isinstance(integration, Listable):
+        raise lack(integration, Listable)
     # Listed first, records second: what is issued in between is known by its record.
     listed = list(integration.find_all())
     # Asked for now, and raised where it can't be: by a local clock that is wrong everything would look old.
-    now = integration.service_time() or state.now(integration.name)
+    there = integration.service_time() if isinstance(integration, TellsTime) else None
+    now = there or state.now(integration.name)
     oldest = now - YOUNGEST
     with noting_unreadable() as unreadable:
         # Of all integrations: of what can't be read, that can't be told.

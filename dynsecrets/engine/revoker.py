@@ -12,7 +12,7 @@ import attrs
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.process_identity import ProcessState, liveness
 from dynsecrets.errors import DynsecretsError, LeaseNotFound, PermissionDenied, RevocationError, StoreError
-from dynsecrets.model.lifecycle import CLAIM_LENGTH, LeaseState, backoff
+from dynsecrets.model.lifecycle import CLAIM_LENGTH, LeaseState, revocation_delay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,7 +141,7 @@ class Revoker:
         # An entry is of what the lease was made with, rather than of what somebody wanted to revoke it with.
         entry = self._state.leases.ensure(record, integration)
         entry.late = late
-        at = self._state.clock.steady() + backoff(record.attempts, jitter).total_seconds()
+        at = self._state.clock.steady() + revocation_delay(record.attempts, jitter).total_seconds()
         failed = record
         # One plan for a lease, however many tried in vain.
         earlier, entry.retry = (
@@ -160,7 +160,7 @@ class Revoker:
 
     def discard_later(self, record: LeaseRecord, failures: int = 1) -> None:
         """Do so once the store takes it, as long as the process lives; after that a reaper finds nothing to delete."""
-        pause = backoff(failures, self._random.random()).total_seconds()
+        pause = revocation_delay(failures, self._random.random()).total_seconds()
         self._scheduler.call_at(self._state.clock.steady() + pause, lambda: self._discard_again(record, failures))
 
     def _discard_again(self, record: LeaseRecord, failures: int) -> None:

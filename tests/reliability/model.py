@@ -19,7 +19,9 @@ from dynsecrets.engine.manager import engine_of
 from dynsecrets.engine.process_identity import ProcessIdentity, ProcessState, current_owner
 from dynsecrets.engine.scheduler import Job
 from dynsecrets.errors import StoreError
-from dynsecrets.model.integration import Grant, Integration
+from dynsecrets.integrations.aws.options import PUBLIC_VALUES, IamUserOptions
+from dynsecrets.model.grant import Grant
+from dynsecrets.model.integration import Integration
 from dynsecrets.model.lifecycle import LeaseState
 from support.fakes import START
 
@@ -95,6 +97,10 @@ class Process:
 class Door(Integration):
     """A process's way to the third party."""
 
+    options_type = IamUserOptions
+    public_values = PUBLIC_VALUES
+    probes = 3
+
     def __init__(self, process: Process, third_party: ThirdParty) -> None:
         super().__init__("fake")
         self._process = process
@@ -109,13 +115,14 @@ class Door(Integration):
     def provision(self, plan: Mapping[str, str], config: DynamicSecretConfig, ttl: timedelta) -> Grant:
         """Make the thing."""
         self._process.step(Trouble("not made"))
-        token, expires_at, born = secrets.token_urlsafe(30), self._there.now() + ttl, self._process.clock.steady()
+        issued_at = self._there.now()
+        token, expires_at, born = secrets.token_urlsafe(30), issued_at + ttl, self._process.clock.steady()
         self._there.tokens.add(token)
         self._there.live[plan["thing"]] = expires_at
         self.made.append(plan["thing"])
         self._process.step(Trouble("made, and no answer"))
         age = timedelta(seconds=self._process.clock.steady() - born)
-        return Grant({"ACCESS_KEY_ID": "id", "TOKEN": token}, expires_at, {**plan, "key": "id"}, age)
+        return Grant({"ACCESS_KEY_ID": "id", "TOKEN": token}, expires_at, {**plan, "key": "id"}, age, issued_at)
 
     def revoke(self, handle: Mapping[str, str]) -> None:
         """Delete the thing."""

@@ -35,9 +35,7 @@ _FACTORIES: Final = "model/integration.py"
 _STILL: Final = {
     "child_process/run_options.py",
     "child_process/runner.py",
-    "model/config.py",
     "pytest_plugin/__init__.py",
-    "stores/dynamodb/table.py",
 }
 
 

@@ -231,7 +231,7 @@ def test_a_forked_child_has_threads_of_its_own(fanout: Fanout) -> None:
 
 def test_it_works_while_the_interpreter_ends() -> None:
     """In a function of ``atexit``, when no thread can be had any more, the calls are made all the same."""
-    done = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True, check=False, timeout=120)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == ["[0, 1, 2, 3]", "[0, 1, 2, 3]"]

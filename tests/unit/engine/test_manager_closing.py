@@ -47,7 +47,7 @@ def _run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
         env=clean_environment(XDG_STATE_HOME=str(folder / "state"), HOME=str(folder)),
     )
 
@@ -319,7 +319,7 @@ def test_a_process_in_memory_says_what_it_could_not_revoke(tmp_path: Path) -> No
 def test_a_process_with_a_file_leaves_its_leases(tmp_path: Path) -> None:
     """With the default store leases outlive their process: the next one finds and revokes them."""
     script = "print(LeaseManager().issue(config, '{}').id)"
-    first = _run(script.format("1s"), tmp_path).stdout.strip()
+    first = _run(script.format("10m"), tmp_path).stdout.strip()
     assert len(FolderIntegration(tmp_path).live()) == 1
 
     script = f"""

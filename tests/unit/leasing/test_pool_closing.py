@@ -102,7 +102,7 @@ def test_one_worker_is_enough_to_close() -> None:
         world.settle()
 
         assert pool.ready == 4
-        engine_of(world.manager).scheduler.submit(pool.close).result(10)
+        engine_of(world.manager).scheduler.submit(pool.close).result(60)
         assert world.integration.live == {}
 
 
