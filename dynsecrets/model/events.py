@@ -20,6 +20,7 @@ EVENT_TYPES: Final = (
     "renewed",
     "expired",
     "revoked",
+    "released",
     "revoke_failed",
     "reaped",
 )

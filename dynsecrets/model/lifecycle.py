@@ -61,6 +61,8 @@ LIVE: Final = frozenset({LeaseState.PENDING, LeaseState.ACTIVE, LeaseState.REVOK
 STUCK_AFTER: Final = 5
 #: How long a claim keeps other workers away; it lapses by itself.
 CLAIM_LENGTH: Final = timedelta(minutes=2)
+#: How far ahead a claim can end: of two clocks that AWS answers to, one may be a quarter of an hour ahead of the other.
+LONGEST_CLAIM: Final = CLAIM_LENGTH + timedelta(minutes=15)
 #: How long a tombstone is kept.
 TOMBSTONE_AGE: Final = timedelta(days=7)
 #: How old an unfinished issue of an unknown process must be before it is taken for abandoned.

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import attrs
 
+<<<<<<< HEAD
 from dynsecrets.errors import InvalidConfig, SecretNotAvailable, StoreError
 from dynsecrets.model.lifecycle import LIVE, REQUIRED, STUCK_AFTER, LeaseState, may_become, revocation_delay
+=======
+from dynsecrets.errors import SecretNotAvailable, StoreError
+from dynsecrets.model.lifecycle import LIVE, LONGEST_CLAIM, REQUIRED, STUCK_AFTER, LeaseState, backoff, may_become
+>>>>>>> stores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +46,7 @@ class LeaseRecord:
     issued_at: datetime | None = None
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    ended_at: datetime | None = None
     attempts: int = 0
     next_attempt_at: datetime | None = None
     last_error: str | None = None
@@ -111,20 +118,62 @@ class LeaseRecord:
         """Return the tombstone of the lease. It keeps why it had failed before, but is stuck no more."""
         return self._become(LeaseState.REVOKED, revoked_at=now, next_attempt_at=None, claimed_by=None, stuck=False)
 
+    def left(self, *, ended_at: datetime, again_at: datetime, handle: Mapping[str, str]) -> LeaseRecord:
+        """Return the record of a lease that ended, or will by itself, and that is to be revoked again later."""
+        return self._become(
+            LeaseState.REVOKING,
+            handle=dict(handle),
+            ended_at=ended_at,
+            attempts=0,
+            next_attempt_at=again_at,
+            stuck=False,
+            claimed_by=None,
+        )
+
+    @property
+    def waits(self) -> bool:
+        """Whether all was done that can be done before ``next_attempt_at``; a failed revocation doesn't wait."""
+        unclaimed = self.state is LeaseState.REVOKING and self.claimed_by is None
+        return unclaimed and self.ended_at is not None and not self.attempts
+
+    @property
+    def ended(self) -> bool:
+        """Whether the third party refuses the credential already, while something is left to be taken away."""
+        if self.state is not LeaseState.REVOKING or self.ended_at is None or self.next_attempt_at is None:
+            return False
+        return self.ended_at < self.next_attempt_at
+
+    def is_due(self, now: datetime) -> bool:
+        """Tell whether somebody must look at the lease at ``now``."""
+        return self.due_at is not None and self.due_at <= now
+
     def is_claimed(self, now: datetime) -> bool:
-        """Tell whether a worker's claim on the lease holds at ``now``."""
-        return self.claimed_by is not None and self.next_attempt_at is not None and self.next_attempt_at > now
+        """Tell whether a worker's claim on the lease holds at ``now``.
+
+        A claim that ends later than a claim can was made by a wrong clock: it holds nobody off.
+        """
+        until = self.next_attempt_at
+        return self.claimed_by is not None and until is not None and now < until <= now + LONGEST_CLAIM
 
     def next_version(self) -> LeaseRecord:
         """Return the record as the store keeps it after one more write."""
-        return attrs.evolve(self, version=self.version + 1)
+        return self._changed(version=self.version + 1)
+
+    def _changed(self, **changes: Any) -> LeaseRecord:
+        """Return the record with some fields changed: ``attrs.evolve`` at half its cost, paid six times in a life."""
+        changed = object.__new__(LeaseRecord)
+        for put, value in zip(_slots, _values(self), strict=True):
+            put(changed, value)
+        for name, value in changes.items():
+            object.__setattr__(changed, name, value)
+        return changed
 
     def _become(self, state: LeaseState, **changes: Any) -> LeaseRecord:
         """Return the record in another state, with all that this state requires."""
         if not may_become(self.state, state):
             msg = f"a lease can't go from {self.state} to {state}"
             raise StoreError(msg, lease_id=self.id)
-        record = attrs.evolve(self, state=state, **changes)
+        record = self._changed(state=state, **changes)
         for name in REQUIRED[state]:
             if getattr(record, name) is None:
                 msg = f"a lease can't be {state} without {name}"
@@ -151,6 +200,11 @@ class LeaseRecord:
     def _no_secret(self) -> NoReturn:
         msg = f"the secret of lease {self.id} was revealed once, to the one who asked for it; request a new lease"
         raise SecretNotAvailable(msg, lease_id=self.id)
+
+
+_FIELDS: Final = tuple(field.name for field in attrs.fields(LeaseRecord))
+_values: Final = attrgetter(*_FIELDS)
+_slots: Final = tuple(getattr(LeaseRecord, name).__set__ for name in _FIELDS)
 
 
 def remaining(expires_at: datetime, now: datetime) -> timedelta:

@@ -244,17 +244,18 @@ class _Open:
                 return
             self._ended = True
         self._context.__exit__(None, None, None)
-        if self._leased.revoked:
+        if self._leased.revoked or self._leased.released:
             # Not so in a forked child, which revokes nothing that is its parent's.
             self._ledger.revoked(self._leased)
 
 
 def _lives(store: LeaseStore, lease_id: str) -> bool:
-    """Tell whether a lease may exist, by its record."""
+    """Tell whether a lease may exist that nobody has given back, by its record."""
     try:
-        return store.get(lease_id).live
+        record = store.get(lease_id)
     except DynsecretsError:
         return True
+    return record.live and record.ended_at is None
 
 
 def _close(pool: LeasePool) -> None:

@@ -9,7 +9,7 @@ import stat
 import time
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from dynsecrets._internal.log import logger
 from dynsecrets._internal.messages import safe_repr
@@ -22,6 +22,9 @@ _OWNER_ONLY_FILE: Final = 0o600
 _OWNER_ONLY_FOLDER: Final = 0o700
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _BESIDE: Final = ("", "-wal", "-shm", "-journal")
+_KEPT_OPEN: Final = ("", "-wal", "-shm")
+#: Device and inode of each file that is kept open, ``None`` for what isn't there.
+Identity: TypeAlias = "tuple[tuple[int, int] | None, ...]"
 
 #: What to do about an error, by SQLite's primary result code.
 _ADVICE: Final = {
@@ -68,16 +71,33 @@ def open_database(path: Path) -> sqlite3.Connection:
     try:
         # Bytes that are no text make a row unreadable; they must not make all rows unreadable.
         connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+        # For a new file: a change of few bytes writes whole pages, and each life of a lease makes some twenty.
+        connection.execute("PRAGMA page_size = 2048")
         # Some builds have NORMAL here, and then a record that was written may not survive a power loss.
         connection.execute("PRAGMA synchronous = FULL")
         # macOS: its fsync leaves data in the drive's cache.
         connection.execute("PRAGMA fullfsync = ON")
         _patiently(partial(bring_up_to_date, connection, path))
         _patiently(partial(_write_ahead, connection, path))
+        # Reading opens all files that are kept open.
+        connection.execute("PRAGMA user_version").fetchone()
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def identify(path: Path) -> Identity:
+    """Return what tells a store's files from any others that are put in their places: device and inode of each."""
+    return tuple(_identify(f"{path}{suffix}") for suffix in _KEPT_OPEN)
+
+
+def _identify(file: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(file)  # noqa: PTH116 - called often, and a Path is made at some cost.
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def explain(error: sqlite3.Error | OSError, path: Path, doing: str) -> StoreError:

@@ -125,8 +125,8 @@ def test_marks_its_files(store: SQLiteLeaseStore) -> None:
     """A file says whose it is, and which version its tables have."""
     store.due(NOW)
 
-    assert store._fetch("asking", "PRAGMA application_id") == [(APPLICATION_ID,)]
-    assert store._fetch("asking", "PRAGMA user_version") == [(len(MIGRATIONS),)]
+    assert store._database.fetch("asking", "PRAGMA application_id") == [(APPLICATION_ID,)]
+    assert store._database.fetch("asking", "PRAGMA user_version") == [(len(MIGRATIONS),)]
 
 
 def test_migrates_older_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,8 +141,8 @@ def test_migrates_older_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("dynsecrets.stores.sqlite.schema.MIGRATIONS", (*MIGRATIONS, add_table))
     with contextlib.closing(SQLiteLeaseStore(path)) as store:
         assert store.get(record.id) == record
-        assert store._fetch("asking", "PRAGMA user_version") == [(len(MIGRATIONS) + 1,)]
-        assert store._fetch("asking", "SELECT * FROM extra") == []
+        assert store._database.fetch("asking", "PRAGMA user_version") == [(len(MIGRATIONS) + 1,)]
+        assert store._database.fetch("asking", "SELECT * FROM extra") == []
 
 
 def test_undoes_half_a_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +160,7 @@ def test_undoes_half_a_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 store.due(NOW)
 
         assert store.due(NOW) == []
-        assert store._fetch("asking", "SELECT count(*) FROM sqlite_master WHERE name = 'extra'") == [(0,)]
+        assert store._database.fetch("asking", "SELECT count(*) FROM sqlite_master WHERE name = 'extra'") == [(0,)]
 
 
 def test_refuses_a_file_of_another_kind(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_says_why_nothing_can_be_written(store: SQLiteLeaseStore, pragma: str, a
     """A read-only file and a full disk are told apart; what was written before is still there."""
     record = make_record()
     store.insert(record)
-    store._fetch("limiting", f"PRAGMA {pragma}")
+    store._database.fetch("limiting", f"PRAGMA {pragma}")
 
     with pytest.raises(StoreError, match=f"{store.path}.*{advice}") as caught:
         insert_many(store)
@@ -229,7 +229,7 @@ def test_says_that_others_keep_the_file_locked(store: SQLiteLeaseStore) -> None:
     """A writer that never ends is reported once the patience is over; reading goes on meanwhile."""
     record = make_record()
     store.insert(record)
-    store._fetch("hurrying", "PRAGMA busy_timeout = 0")
+    store._database.fetch("hurrying", "PRAGMA busy_timeout = 0")
 
     with contextlib.closing(sqlite3.connect(store.path)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -265,7 +265,7 @@ def test_closes_whatever_happens(store: SQLiteLeaseStore, caplog: pytest.LogCapt
             super().close()
             raise sqlite3.OperationalError("no")
 
-    store._connection = sqlite3.connect(":memory:", factory=Stubborn)
+    store._database._connection = sqlite3.connect(":memory:", factory=Stubborn)
 
     store.close()
 
