@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 import attrs
 
+from dynsecrets._internal.compat import override
 from dynsecrets._internal.fork_safety import ForkSafeLock
 from dynsecrets.errors import StoreError, VersionConflict
 from dynsecrets.model.lifecycle import LONGEST_CLAIM, LeaseState
+from dynsecrets.stores.base import FailureIndex, LeaseStore, ProcessIndex
 from dynsecrets.stores.common import (
     CLAIM_TRIES,
     changes_too_fast,
@@ -49,7 +51,7 @@ _SCALARS: Final = (str, int, float, bool, type(None))
 _moment: Final = itemgetter(0)
 
 
-class MemoryLeaseStore(ForkSafeLock):
+class MemoryLeaseStore(ForkSafeLock, LeaseStore, ProcessIndex, FailureIndex):
     """Keeps lease records as long as the process lives.
 
     Safe to use from any thread, and from what runs in the middle of another call: a garbage collection, a signal
@@ -150,6 +152,7 @@ class MemoryLeaseStore(ForkSafeLock):
         finally:
             self._lock.release()
 
+    @override
     def processes(self, place: str) -> list[str]:
         self._take_lock()
         try:
@@ -157,6 +160,7 @@ class MemoryLeaseStore(ForkSafeLock):
         finally:
             self._lock.release()
 
+    @override
     def of_process(self, process: str, *, limit: int | None = None) -> list[LeaseRecord]:
         self._take_lock()
         try:
@@ -165,6 +169,7 @@ class MemoryLeaseStore(ForkSafeLock):
             self._lock.release()
         return _first(sorted(found, key=lambda entry: (entry[2].created_at, entry[1])), limit)
 
+    @override
     def failed(self, integration: str, *, limit: int | None = None) -> list[LeaseRecord]:
         self._take_lock()
         try:

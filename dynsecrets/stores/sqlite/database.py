@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from dynsecrets._internal.fork_safety import ForkSafeLock
 from dynsecrets._internal.log import logger
 from dynsecrets.errors import StoreError
-from dynsecrets.stores.sqlite.files import explain, identify, open_database
+from dynsecrets.stores.sqlite.files import explain, identify, open_database, remove_left_behind
 from dynsecrets.stores.sqlite.statements import LIVE, RESTORE
 
 if TYPE_CHECKING:
@@ -58,13 +58,14 @@ class Database(ForkSafeLock):
         self._inside = True
         try:
             connection = self._open(look=look or wait_for_disk is True)
-            if wait_for_disk is not None:
-                self._set_sync(connection, wait_for_disk=wait_for_disk)
-            result = work(connection)
-            if outer:
-                # The call that this one came in the middle of has set it, and goes on.
-                self._set_sync(connection, wait_for_disk=waited)
-            return result
+            try:
+                if wait_for_disk is not None:
+                    self._set_sync(connection, wait_for_disk=wait_for_disk)
+                return work(connection)
+            finally:
+                if outer:
+                    # The call that this one came in the middle of has set it, and goes on.
+                    self._set_sync(connection, wait_for_disk=waited)
         except (sqlite3.Error, OSError) as error:
             raise explain(error, self.path, doing) from error
         except (UnicodeEncodeError, OverflowError) as error:
@@ -140,6 +141,7 @@ class Database(ForkSafeLock):
         except sqlite3.Error as error:
             logger.error("store %s was removed or replaced, and its records can't be read: %s", self.path, error)
         self._close(connection)
+        remove_left_behind(self.path, self._identity)
 
     def _close(self, connection: sqlite3.Connection) -> None:
         try:

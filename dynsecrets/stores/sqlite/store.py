@@ -7,9 +7,11 @@ from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from dynsecrets._internal.compat import override
 from dynsecrets._internal.log import logger
 from dynsecrets.errors import StoreError
 from dynsecrets.model.lifecycle import LONGEST_CLAIM, LeaseState
+from dynsecrets.stores.base import FailureIndex, LeaseStore, ProcessIndex
 from dynsecrets.stores.common import CLAIM_TRIES, changes_too_fast, check_state, claimed, conflict, not_found, taken
 from dynsecrets.stores.record_codec import RowError, from_key, from_row, is_text, to_key, to_microseconds, to_row
 from dynsecrets.stores.sqlite import statements as sql
@@ -32,17 +34,24 @@ _PAGE: Final = 256
 _PURGE_PAGE: Final = 1000
 
 
-class SQLiteLeaseStore:
+class SQLiteLeaseStore(LeaseStore, ProcessIndex, FailureIndex):
     """Keeps lease records in an SQLite file.
 
-    ``path`` is the file's path; by default ``leases.db`` in the user's state folder. The file is made on first use,
-    with what folders it needs, for its owner alone (modes 0600 and 0700). What a method has written survives the death
-    of the process. What says that a credential may exist is on the disk when the method returns, and survives the loss
-    of power too; the begin and the end of a revocation may be lost then, and it is made again.
+    The file is made on first use, with what folders it needs, for its owner alone (modes 0600 and 0700). What a method
+    has written survives the death of the process. What says that a credential may exist is on the disk when the method
+    returns, and survives the loss of power too; the begin and the end of a revocation may be lost then, and it is made
+    again. A file that is removed or replaced while the store is in use is noticed before the next lease is written
+    down, and when due work is looked for: the live records go to the file that is made, or found, in its place.
 
     Safe to use from any thread, and from any number of processes with stores of their own on the same file. It may be
     used before and after a fork, in the parent and in the child: it closes the file just before the process forks,
     because SQLite's locks don't work in a child that inherits them. The file must be on a disk of this machine.
+
+    Args:
+        path: The path of the file. By default ``leases.db`` in the user's state folder.
+
+    Raises:
+        InvalidConfig: That is not the path of a file, or the user has no home to have a state folder in.
     """
 
     #: The file stays, so a manager that closes leaves its leases to whoever comes next.
@@ -128,12 +137,15 @@ class SQLiteLeaseStore:
             purged += self._write("purging leases", sql.PURGE, numbered(moment, most))
         return purged
 
+    @override
     def processes(self, place: str) -> list[str]:
         return self._texts("looking for processes", sql.PROCESSES, place)
 
+    @override
     def of_process(self, process: str, *, limit: int | None = None) -> list[LeaseRecord]:
         return _first(self._pages(sql.OF_PROCESS, (process,), limit), limit)
 
+    @override
     def failed(self, integration: str, *, limit: int | None = None) -> list[LeaseRecord]:
         return _first(self._pages(sql.FAILED, (integration,), limit), limit)
 

@@ -109,6 +109,17 @@ class LeaseStoreContract(WritingSuite, WorkSuite):
         with pytest.raises(LeaseNotFound):
             store.get(old[0].id)
 
+    def test_forgets_as_many_as_it_is_asked_to(self, store: LeaseStore) -> None:
+        """``limit`` bounds how many tombstones are forgotten, the oldest first."""
+        records = [make_record(state="revoked", revoked_at=NOW - i * MINUTE) for i in (3, 1, 2)]
+        for record in records:
+            store.insert(record)
+
+        assert store.purge(NOW, limit=0) == 0
+        assert store.purge(NOW, limit=2) == 2
+        assert ids(store.records()) == {records[1].id}
+        assert store.purge(NOW, limit=2) == 1
+
     def test_leaves_out_what_cannot_be_read(self, store: LeaseStore, caplog: pytest.LogCaptureFixture) -> None:
         """An unreadable record is logged and hides no other one, also where only some are asked for."""
         records = [make_record(created_at=NOW + i * SECOND) for i in range(4)]

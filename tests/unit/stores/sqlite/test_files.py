@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dynsecrets import SQLiteLeaseStore, StoreError
+from dynsecrets import InvalidConfig, SQLiteLeaseStore, StoreError
+from dynsecrets.stores.sqlite.files import identify
 from dynsecrets.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from support.builders import NOW, make_record
 
@@ -194,6 +195,33 @@ def test_refuses_a_file_as_a_folder(tmp_path: Path) -> None:
     assert isinstance(caught.value.__cause__, OSError)
 
 
+def test_says_that_there_is_no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user without a name and a home, as containers have them, is told what to set, before anything is made."""
+
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.chdir(tmp_path)
+    for variable in ("HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+
+    with pytest.raises(InvalidConfig, match=r"no home.*DYNSECRETS_STORE"):
+        SQLiteLeaseStore()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_says_that_a_home_can_not_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A home that can't be written, or isn't a folder, is an error that says what to set."""
+    (tmp_path / "null").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "null"))
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+
+    with contextlib.closing(SQLiteLeaseStore()) as store, pytest.raises(StoreError, match=r"null.*DYNSECRETS_STORE"):
+        store.insert(make_record())
+
+
 def test_says_that_a_file_is_damaged(tmp_path: Path) -> None:
     """A damaged file is reported, with a way out."""
     path = tmp_path / "leases.db"
@@ -266,6 +294,7 @@ def test_closes_whatever_happens(store: SQLiteLeaseStore, caplog: pytest.LogCapt
             raise sqlite3.OperationalError("no")
 
     store._database._connection = sqlite3.connect(":memory:", factory=Stubborn)
+    store._database._identity = identify(store.path)
 
     store.close()
 

@@ -16,8 +16,8 @@ from dynsecrets import SQLiteLeaseStore
 from dynsecrets.stores.sqlite import database as sqlite_database
 from support.builders import NOW, make_record
 from support.forks import in_child, start_child, wait_for_child
-from support.threads import held_by_another_thread
 from support.places import PROGRAMS, ROOTS
+from support.threads import held_by_another_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
