@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import attrs
 
-<<<<<<< HEAD
 from dynsecrets.errors import InvalidConfig, SecretNotAvailable, StoreError
-from dynsecrets.model.lifecycle import LIVE, REQUIRED, STUCK_AFTER, LeaseState, may_become, revocation_delay
-=======
-from dynsecrets.errors import SecretNotAvailable, StoreError
-from dynsecrets.model.lifecycle import LIVE, LONGEST_CLAIM, REQUIRED, STUCK_AFTER, LeaseState, backoff, may_become
->>>>>>> stores
+from dynsecrets.model.lifecycle import (
+    LIVE,
+    LONGEST_CLAIM,
+    REQUIRED,
+    STUCK_AFTER,
+    LeaseState,
+    may_become,
+    revocation_delay,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
