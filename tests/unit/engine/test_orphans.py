@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dynsecrets import InvalidConfig, PermissionDenied, StoreError, SweepReport
+from dynsecrets import DynamicSecretConfig, InvalidConfig, PermissionDenied, StoreError, SweepReport
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.stores.unreadable import note_unreadable
+from support.builders import make_record
 from support.world import Gate, ListingIntegration, ThirdPartyStore, World, started
 
 if TYPE_CHECKING:
@@ -57,6 +58,20 @@ def test_orphans_are_deleted(listing: World) -> None:
     assert len(listing.integration.live) == 1
     assert known.check()
     assert listing.manager.sweep_orphans(listing.integration) == SweepReport()
+
+
+def test_what_another_integration_has_leased_is_known(listing: World) -> None:
+    """An account may be known by many names: whatever a live record names is nobody's orphan."""
+    other = ListingIntegration("other", clock=listing.clock)
+    other.live, other.created = listing.integration.live, listing.integration.created
+    leased = listing.manager.issue(DynamicSecretConfig("OTHER", other, wait=None), "24h")
+    listing.store.insert(make_record(handle={"role": "of another kind"}, integration="postgresql"))
+    listing.clock.advance(3600)
+
+    report = listing.manager.sweep_orphans(listing.integration, dry_run=False)
+
+    assert report == SweepReport()
+    assert leased.check()
 
 
 def test_a_lost_store_leaves_orphans(listing: World) -> None:
