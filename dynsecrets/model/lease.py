@@ -194,6 +194,9 @@ class Lease(AwsValues, Mapping[str, str]):
         who = self._values.get(f"{self._name}_USERNAME", "")
         return f"<Lease {self._name} {self._id} {who} until {to_milliseconds(self._expires_at)}, {state}>"
 
+    # What sentry-sdk asks for before it walks a mapping.
+    __sentry_repr__ = __repr__
+
     def __format__(self, spec: str) -> str:
         """Format what ``str()`` shows."""
         return format(repr(self), spec)

@@ -95,6 +95,8 @@ class AwsIamIntegration(Integration):
         )
         self._api: Final = IamApi(self.clients, path=self.path, username_prefix=self.username_prefix)
         self._fanout: Final = Fanout(_THREADS, f"dynsecrets-{name}")
+        self._profile: Final = profile
+        self._region: Final = region
 
     def __repr__(self) -> str:
         """Show the name and what leased users are told by; no credentials."""
@@ -136,6 +138,14 @@ class AwsIamIntegration(Integration):
     def describe(self, handle: Mapping[str, str]) -> str:
         """Return the user's name."""
         return f"user {self.name_of(handle)}"
+
+    @override
+    def prepare(self) -> None:
+        """Find the integration's own credentials: a profile may have a role with MFA, whose code is asked for."""
+        try:
+            self.clients.cache.find_credentials()
+        except Exception as exc:
+            raise translate(exc, "Finding the integration's credentials") from scrub(exc)
 
     def is_usable(self, values: Mapping[str, str]) -> bool:
         """Tell whether the leased key authenticates as its own user, by ``sts:GetCallerIdentity``."""
@@ -201,6 +211,23 @@ class AwsIamIntegration(Integration):
     def name_of(self, handle: Mapping[str, str]) -> str:
         """Return the user's name."""
         return handle.get("user_name", "")
+
+    def endpoint(self) -> str:
+        """Return the URL that calls of IAM go to."""
+        return str(self.clients.iam().meta.endpoint_url)
+
+    def settings(self) -> dict[str, str | None]:
+        """Return the arguments that make an integration like this one where boto3 finds the credentials."""
+        return {
+            "name": self.name,
+            **dict.fromkeys(("session", "access_key_id", "secret_access_key", "session_token", "botocore_config")),
+            "profile": self._profile,
+            "region": self._region,
+            "endpoint_url": self.clients.endpoint_url,
+            "path": self.path,
+            "username_prefix": self.username_prefix,
+            "policy_name_prefix": self.policy_name_prefix,
+        }
 
     def verify(self, *configs: DynamicSecretConfig) -> Identity:
         """Say who the credentials are, and prove that they can do the job on one canary user.
