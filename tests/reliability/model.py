@@ -86,7 +86,7 @@ class Process:
         if event == INTERRUPT:
             raise KeyboardInterrupt
         if event in (SLOW, OVERTAKE):
-            self.clock.advance(SLOW_S)
+            self.clock.leap(SLOW_S)
         if event == OVERTAKE:
             self.overtake(self)
         if event == KILL:

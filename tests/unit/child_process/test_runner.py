@@ -24,7 +24,8 @@ from dynsecrets import (
 from dynsecrets.child_process.runner import ExitStatus, NotRevoked, run_child
 from dynsecrets.child_process.terminal import Terminal
 from dynsecrets.delivery.secrets_config import SecretsConfig
-from support.fakes import FakeClock, FakeIntegration
+from dynsecrets.testing import FakeClock
+from support.fakes import FakeIntegration
 from support.processes import wait_until
 from support.world import Gate, World, started
 

@@ -9,7 +9,8 @@ import pytest
 
 from dynsecrets import DynsecretsError, NotUsableInTime, ProvisionError
 from dynsecrets.engine.readiness import wait_until_usable
-from support.fakes import FakeClock, make_lease
+from dynsecrets.testing import FakeClock
+from support.fakes import make_lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,7 +27,8 @@ from dynsecrets import (
 )
 from dynsecrets.integrations.aws.sessions import following_session
 from dynsecrets.model.capabilities import AwsSessions
-from support.fakes import PATIENCE_S, FakeClock, FakeIntegration
+from dynsecrets.testing import FakeClock
+from support.fakes import PATIENCE_S, FakeIntegration
 from support.renewal import ENDED_S, RENEWED_S, TTL, TTL_S, outage, renewer_of
 from support.world import World, together
 
@@ -304,7 +305,7 @@ def test_a_young_key_is_met_with_patience(aws: Account, proxy: Proxy) -> None:
     """Right after a renewal a server that doesn't know the new key yet is asked again."""
     with moto_world(aws, proxy.url) as world, renewer_of(world, config={"wait": None}) as renewer:
         sts = renewer.session().client("sts")
-        world.clock.advance(RENEWED_S)
+        world.clock.leap(RENEWED_S)
         world.settle()
         fault = proxy.fail("GetCallerIdentity", ("InvalidClientTokenId", 403), times=2)
 

@@ -15,7 +15,7 @@ import pytest
 from dynsecrets import SQLiteLeaseStore
 from dynsecrets.stores.sqlite import store as sqlite_store
 from support.builders import NOW, make_record
-from support.forks import in_child, start_child, wait_for_child
+from support.forking import in_child, start_child, wait_for_child
 from support.places import PROGRAMS, ROOTS
 
 if TYPE_CHECKING:
