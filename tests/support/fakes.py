@@ -115,12 +115,16 @@ class FakeIntegration(Integration):
         """Make the thing."""
         thing = plan["thing"]
         self._step("provision", thing)
-        values = MappingProxyType({"ACCESS_KEY_ID": f"key-of-{thing}", "TOKEN": secrets.token_urlsafe(30)})
+        values = MappingProxyType(self.values_of(thing))
         with self._lock:
             self.live[thing] = values
         self._step("provisioned", thing)
         issued_at = self._clock.now() + self.skew
         return Grant(values, issued_at + ttl, {**plan, "key": values["ACCESS_KEY_ID"]}, issued_at=issued_at)
+
+    def values_of(self, thing: str) -> dict[str, str]:
+        """Return what a new thing is revealed by."""
+        return {"ACCESS_KEY_ID": f"key-of-{thing}", "TOKEN": secrets.token_urlsafe(30)}
 
     def revoke(self, handle: Mapping[str, str]) -> None:
         """Delete the thing, if it is there."""

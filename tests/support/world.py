@@ -222,7 +222,7 @@ class SkewedIntegration(FakeIntegration):
         return self._clock.now() + self.skew
 
 
-class ListingIntegration(FakeIntegration):
+class ListingIntegration(SkewedIntegration):
     """A third party that can be asked for all that lives there."""
 
     def __init__(self, name: str = "fake", *, clock: Clock, **options: Any) -> None:
@@ -233,10 +233,6 @@ class ListingIntegration(FakeIntegration):
         """Make the thing, and note when."""
         self.created[plan["thing"]] = self._clock.now() + self.skew
         return super().provision(plan, config, ttl)
-
-    def service_time(self) -> datetime | None:
-        """Return the time there."""
-        return self._clock.now() + self.skew
 
     def find_all(self) -> Iterator[Found]:
         """Iterate over all things."""

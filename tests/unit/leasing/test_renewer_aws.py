@@ -6,7 +6,6 @@ import io
 import re
 import threading
 import time
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +17,6 @@ from botocore.exceptions import ClientError
 from dynsecrets import (
     DynamicSecretConfig,
     DynsecretsError,
-    Grant,
     Integration,
     LeaseExpired,
     LeaseManager,
@@ -34,7 +32,6 @@ from support.world import World, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from datetime import timedelta
 
     import boto3
 
@@ -53,12 +50,10 @@ SHORT = "6s"
 class PairedIntegration(FakeIntegration, AwsSessions):
     """A third party whose keys and secrets tell which of them belong together."""
 
-    def provision(self, plan: Mapping[str, str], config: DynamicSecretConfig, ttl: timedelta) -> Grant:
-        """Make a pair."""
-        grant = super().provision(plan, config, ttl)
-        key = f"AKIA{plan['thing']}"
-        values = MappingProxyType({"ACCESS_KEY_ID": key, "SECRET_ACCESS_KEY": secret_of(key)})
-        return Grant(values, grant.expires_at, grant.handle, issued_at=grant.issued_at)
+    def values_of(self, thing: str) -> dict[str, str]:
+        """Return a pair."""
+        key = f"AKIA{thing}"
+        return {"ACCESS_KEY_ID": key, "SECRET_ACCESS_KEY": secret_of(key)}
 
     def session(self, values: Mapping[str, str], is_young: Callable[[], bool], **kwargs: Any) -> boto3.Session:
         """Return a session that follows nothing."""
