@@ -114,7 +114,11 @@ def account(store: LeaseStore, workers: Collection[CrashedWorker], reaped: Colle
         **dict.fromkeys((*report.revoked, *report.skipped), "revoked now"),
         **{record.id: "revoked by another worker" for record in found if record.id in reaped},
     }
-    leaks = [Leak.of(record, f"{_LEFT}; {fates[record.id]}") for record in found if record.id in fates]
+    leaks = [
+        Leak.of(record, known.get(record.integration), f"{_LEFT}; {fates[record.id]}")
+        for record in found
+        if record.id in fates
+    ]
     return Totals(issued=len(found), revoked=len(found) - len(leaks), leaks=leaks)
 
 
