@@ -81,6 +81,8 @@ class Engine:
         if self._closed:
             raise DynsecretsError("this LeaseManager is closed; make a new one, or issue before closing it")
         if self.state.leases.use(config.integration):
+            # Here rather than in the background, which can't be asked for the code of an MFA device.
+            config.integration.prepare()
             self.scheduler.submit(partial(self._reaper.begin, config.integration, abandoned_after=ABANDONED_AFTER))
         if not self._outlives_process:
             _close_at_exit.add(self)
@@ -112,6 +114,10 @@ class Engine:
         """Return the ids of what a failed :meth:`issue` may have left alive: each error names its lease."""
         lease_id = getattr(error, "lease_id", None)
         return [] if lease_id is None or self.state.leases.get(lease_id) is None else [lease_id]
+
+    def is_live(self, lease_id: str) -> bool:
+        """Tell whether this process has issued a lease, or is to delete it, and has not revoked it yet."""
+        return self.state.leases.get(lease_id) is not None
 
     def revoke(self, lease_id: object, integration: Integration | None = None) -> None:
         """Revoke a lease; when this returns it is gone. Raises ``LeaseNotFound``, and ``RevocationError``."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynsecrets._internal.log import logger
 from dynsecrets._internal.messages import safe_repr
+from dynsecrets.engine.attempts import current_attempt
 from dynsecrets.engine.lease_registry import LiveLease
 from dynsecrets.engine.readiness import wait_until_usable
 from dynsecrets.engine.service_clocks import SAME_TIME
@@ -64,8 +65,13 @@ class Issuer:
             held=held,
             metadata=metadata,
         )
-        lease = self._provision(config, ttl, record)
-        self._wait(config, lease, wait)
+        attempt = current_attempt()
+        attempt.begin(record.id, record.name)
+        try:
+            lease = self._provision(config, ttl, record)
+            self._wait(config, lease, wait)
+        finally:
+            attempt.finish(record.id)
         return lease
 
     def _provision(self, config: DynamicSecretConfig, ttl: timedelta, record: LeaseRecord) -> Lease:
@@ -183,6 +189,7 @@ class Issuer:
                 self._state.clock,
                 in_a_row=config.integration.probes,
                 patient=wait == "usable",
+                wanted=current_attempt().check,
             )
         except BaseException as error:
             _name_lease(error, lease.id)

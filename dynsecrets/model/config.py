@@ -39,7 +39,8 @@ _NAMED: Final[Mapping[str, Any]] = MappingProxyType(
         "tags": MappingProxyType({}),
     }
 )
-_GENERAL: Final = ("default_ttl", "max_ttl", "max_active", "wait", "wait_timeout")
+#: The arguments that every config takes, whatever its integration.
+GENERAL: Final = ("default_ttl", "max_ttl", "max_active", "wait", "wait_timeout")
 #: What ``attrs.evolve`` hands the options over by.
 _EVOLVED: Final = "_options"
 
@@ -197,7 +198,7 @@ def _options(integration: Integration, named: Mapping[str, object], others: dict
         kept = {name: getattr(evolved, field.name) for name, field in option_fields(type(evolved)).items()}
         given |= {name: value for name, value in kept.items() if name not in _NAMED}
     return make_options(
-        integration.options_type, given | others, integration=integration.name, others=(*_NAMED, *_GENERAL)
+        integration.options_type, given | others, integration=integration.name, others=(*_NAMED, *GENERAL)
     )
 
 
