@@ -34,7 +34,7 @@ class Probe:
         """Answer."""
         answer = self._answers[min(self.calls, len(self._answers) - 1)]
         self.calls += 1
-        self._clock.advance(self._takes)
+        self._clock.leap(self._takes)
         if isinstance(answer, BaseException):
             raise answer
         return answer
