@@ -75,13 +75,14 @@ def _run(argv: Sequence[str]) -> int:
     if not name:
         raise UsageError(f"give a command: {', '.join(_HOMES)}")
 
-    from dynsecrets.cli.console import Console, ending_on_signals, logging_to_stderr
+    from dynsecrets.cli.console import Console, logging_to_stderr
+    from dynsecrets.cli.interrupts import Interrupts
     from dynsecrets.cli.progress import Progress
 
     module, function = _HOMES[name]
     action: Callable[[Console], int] = getattr(import_module(f"dynsecrets.cli.{module}"), function)
     debug = getattr(options, "debug", False)
-    with Progress(sys.stderr) as progress, logging_to_stderr(progress, debug=debug) as said, ending_on_signals():
+    with Progress(sys.stderr) as progress, logging_to_stderr(progress, debug=debug) as said, Interrupts(progress):
         try:
             return action(Console(options=options, progress=progress, said=said, child=child))
         except RevocationError as exc:

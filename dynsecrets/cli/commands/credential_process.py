@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from dynsecrets._internal.log import logger
 from dynsecrets.cli.commands.download import outlives_process, take_back
+from dynsecrets.cli.interrupts import leave
 from dynsecrets.errors import InvalidConfig, InvalidTTL
 from dynsecrets.model.ttl import format_ttl
 
@@ -46,6 +46,8 @@ def credential_process(console: Console) -> int:
         outlives_process(project)
         console.check_output()
         with _not_from_itself(f"{project.path.absolute()}#{config.name}"):
+            # Before there is another thread, which can't be asked for the code of an MFA device.
+            config.integration.prepare()
             reaping = threading.Thread(target=_reap, args=[project], name="dynsecrets-reaping", daemon=True)
             reaping.start()
             lease = project.manager.issue(config, ttl)
@@ -56,7 +58,8 @@ def credential_process(console: Console) -> int:
                 raise
             reaping.join(_REAPING_S)
         if reaping.is_alive():
-            _leave()
+            # A revocation may be cut off anywhere: the next reaping goes on with it.
+            leave(0)
     return 0
 
 
@@ -90,9 +93,3 @@ def _reap(project: Project) -> None:
         project.manager.reap(integrations=project.integrations.values())
     except Exception as exc:
         logger.warning("Overdue leases could not be reaped: %s", exc)
-
-
-def _leave() -> None:
-    """End without waiting for threads. A revocation may be cut off anywhere: the next reaping goes on with it."""
-    sys.stderr.flush()
-    os._exit(0)

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from dynsecrets.cli.console import undisturbed
 from dynsecrets.cli.errors import UsageError
+from dynsecrets.cli.interrupts import undisturbed
 from dynsecrets.errors import DynsecretsError, InvalidConfig
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dynsecrets.cli.errors import UsageError
+from dynsecrets.cli.errors import FAILED, UsageError
+from dynsecrets.cli.interrupts import leave
 from dynsecrets.errors import RevocationError
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ def run(console: Console) -> int:
         except RevocationError as error:
             # The command has ended, and its own failure says more.
             status = getattr(error, "status", 0)
-            if not status:
+            if not status and not getattr(error, "given_up", False):
                 raise
             console.report(error)
+            if getattr(error, "given_up", False):
+                leave(int(status) or FAILED)
             return int(status)
