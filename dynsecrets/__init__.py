@@ -42,9 +42,11 @@ if TYPE_CHECKING:
     from dynsecrets.leasing.renewing import renewing
     from dynsecrets.model.config import DynamicSecretConfig
     from dynsecrets.model.events import LeaseEvent
-    from dynsecrets.model.integration import Found, Grant, Identity, Integration
+    from dynsecrets.model.grant import Found, Grant, Identity
+    from dynsecrets.model.integration import Integration
     from dynsecrets.model.lease import Lease
     from dynsecrets.model.lifecycle import LeaseState
+    from dynsecrets.model.options import SecretOptions
     from dynsecrets.model.record import LeaseRecord
     from dynsecrets.stores import open_store
     from dynsecrets.stores.base import LeaseStore
@@ -83,6 +85,7 @@ __all__ = [
     "RevocationError",
     "SQLiteLeaseStore",
     "SecretNotAvailable",
+    "SecretOptions",
     "Secrets",
     "SecretsConfig",
     "StoreError",
@@ -99,9 +102,9 @@ _HOMES = {
     "DynamicSecretConfig": "model.config",
     "DynamoDBLeaseStore": "stores.dynamodb.store",
     "DynsecretsError": "errors",
-    "Found": "model.integration",
-    "Grant": "model.integration",
-    "Identity": "model.integration",
+    "Found": "model.grant",
+    "Grant": "model.grant",
+    "Identity": "model.grant",
     "Integration": "model.integration",
     "InvalidConfig": "errors",
     "InvalidTTL": "errors",
@@ -126,6 +129,7 @@ _HOMES = {
     "RevocationError": "errors",
     "SQLiteLeaseStore": "stores.sqlite.store",
     "SecretNotAvailable": "errors",
+    "SecretOptions": "model.options",
     "Secrets": "delivery.secrets",
     "SecretsConfig": "delivery.secrets_config",
     "StoreError": "errors",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from dynsecrets._internal.cleanup import run_cleanup
-from dynsecrets._internal.messages import safe_repr
+from dynsecrets._internal.messages import did_you_mean, safe_repr
 from dynsecrets.delivery.project_schema import (
     DYNAMIC_SECRET,
     INTEGRATION,
@@ -23,7 +23,6 @@ from dynsecrets.delivery.project_schema import (
     check_keys,
     check_table,
     check_tables,
-    did_you_mean,
     dotted,
     kind,
     require,

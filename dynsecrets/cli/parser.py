@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from typing_extensions import override
 
-from dynsecrets._internal.messages import safe_repr
+from dynsecrets._internal.messages import did_you_mean, safe_repr
 from dynsecrets.cli.errors import UsageError
 from dynsecrets.delivery.formats import FORMATS
-from dynsecrets.delivery.project_schema import did_you_mean
 from dynsecrets.errors import InvalidTTL
 from dynsecrets.model.ttl import parse_ttl
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from dynsecrets._internal.messages import safe_repr
+from dynsecrets._internal.messages import did_you_mean, safe_repr
 from dynsecrets.cli.errors import UsageError
-from dynsecrets.delivery.project_schema import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,10 +6,9 @@ Pure. A value of a file may be a secret, so messages name keys and types, never 
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from dynsecrets._internal.messages import safe_repr
+from dynsecrets._internal.messages import did_you_mean, safe_repr
 from dynsecrets.errors import InvalidConfig
 
 if TYPE_CHECKING:
@@ -106,16 +105,6 @@ def require(table: Mapping[str, Any], keys: Iterable[str], where: str) -> None:
     missing = [key for key in keys if key not in table]
     if missing:
         raise InvalidConfig(f"{where}: {' and '.join(missing)} must be given")
-
-
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """Return the nearest of the known words as a question, or all of them where none is near."""
-    words = list(known)
-    alike = {word.lower(): word for word in words}
-    near = get_close_matches(given.lower(), alike, n=1)
-    if near:
-        return f"; did you mean {alike[near[0]]}?"
-    return f"; there is {', '.join(words)}" if words else "; there is none"
 
 
 def dotted(*keys: str) -> str:

@@ -17,6 +17,7 @@ from dynsecrets._internal.log import logger
 from dynsecrets.cli.commands.download import outlives_process, take_back
 from dynsecrets.cli.interrupts import leave
 from dynsecrets.errors import InvalidConfig, InvalidTTL
+from dynsecrets.model.capabilities import find_credentials
 from dynsecrets.model.ttl import format_ttl
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def credential_process(console: Console) -> int:
         console.check_output()
         with _not_from_itself(f"{project.path.absolute()}#{config.name}"):
             # Before there is another thread, which can't be asked for the code of an MFA device.
-            config.integration.prepare()
+            find_credentials([config.integration])
             reaping = threading.Thread(target=_reap, args=[project], name="dynsecrets-reaping", daemon=True)
             reaping.start()
             lease = project.manager.issue(config, ttl)

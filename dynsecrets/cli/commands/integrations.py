@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from dynsecrets._internal.messages import safe_repr
+from dynsecrets._internal.messages import did_you_mean, safe_repr
 from dynsecrets.cli.errors import FAILED, UsageError
-from dynsecrets.delivery.project_schema import did_you_mean
 from dynsecrets.errors import DynsecretsError, InvalidConfig
+from dynsecrets.model.capabilities import NeedsIamPolicy, Verifiable, lack
 
 if TYPE_CHECKING:
     from dynsecrets.cli.console import Console
@@ -23,6 +23,8 @@ def verify(console: Console) -> int:
         for name, integration in project.integrations.items():
             console.progress.say(f"making a user with {name}, and deleting it ...")
             try:
+                if not isinstance(integration, Verifiable):
+                    raise lack(integration, Verifiable)
                 identity = integration.verify(*project.configs_of(name))
             except DynsecretsError as error:
                 status = FAILED
@@ -49,6 +51,8 @@ def policy(console: Console) -> int:
             raise UsageError(f"{project.path} has no integration {safe_repr(name)}{near}", "policy")
         configs = project.configs_of(name)
         try:
+            if not isinstance(integration, NeedsIamPolicy):
+                raise lack(integration, NeedsIamPolicy)
             document = integration.required_policy(*configs, account_id=options.account_id, partition=options.partition)
         except InvalidConfig as exc:
             raise UsageError(str(exc), "policy") from exc

@@ -6,10 +6,9 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from dynsecrets._internal.messages import safe_repr
+from dynsecrets._internal.messages import did_you_mean, safe_repr
 from dynsecrets.cli.errors import FAILED
 from dynsecrets.cli.tables import table
-from dynsecrets.delivery.project_schema import did_you_mean
 from dynsecrets.errors import DynsecretsError, InvalidConfig
 from dynsecrets.model.record import remaining
 from dynsecrets.model.timestamps import to_milliseconds

@@ -20,7 +20,7 @@ from support.world import World
 
 ROUNDS = int(sys.argv[1])
 LONGEST_PAUSE_S = 0.003
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 class Sender:

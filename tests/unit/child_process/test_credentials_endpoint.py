@@ -45,7 +45,7 @@ def ask(
     variables = endpoint.environment()
     url = urlsplit(variables["AWS_CONTAINER_CREDENTIALS_FULL_URI"])
     sent = {"Authorization": variables["AWS_CONTAINER_AUTHORIZATION_TOKEN"], **headers}
-    connection = http.client.HTTPConnection(url.netloc, timeout=10)
+    connection = http.client.HTTPConnection(url.netloc, timeout=60)
     with contextlib.closing(connection):
         connection.request(
             method, url.path if path is None else path, headers={k: v for k, v in sent.items() if v is not None}
@@ -63,7 +63,7 @@ def port_of(endpoint: CredentialsEndpoint) -> int:
 
 def raw(endpoint: CredentialsEndpoint, request: bytes) -> bytes:
     """Send bytes, and return the answer up to its end."""
-    with socket.create_connection(("127.0.0.1", port_of(endpoint)), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port_of(endpoint)), timeout=60) as connection:
         connection.sendall(request)
         answer = b""
         with contextlib.suppress(ConnectionError):
@@ -147,14 +147,14 @@ def test_silent_connections_don_t_keep_others_out(endpoint: CredentialsEndpoint)
     """Hundreds of connections that say nothing, or little by little, don't delay an answer."""
     with contextlib.ExitStack() as stack:
         for number in range(200):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port_of(endpoint)), timeout=10))
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port_of(endpoint)), timeout=60))
             connection.sendall(b"GET / HT"[: number % 8])
-            connection.settimeout(10)
+            connection.settimeout(60)
 
         assert ask(endpoint)[0] == 200
         server = endpoint._server
         assert server is not None
-        wait_until(lambda: len(server.connections) == 0, "slow connections are hung up", timeout_s=10)
+        wait_until(lambda: len(server.connections) == 0, "slow connections are hung up")
 
 
 def test_many_at_a_time_are_answered(endpoint: CredentialsEndpoint) -> None:
@@ -165,12 +165,15 @@ def test_many_at_a_time_are_answered(endpoint: CredentialsEndpoint) -> None:
 def test_an_answer_takes_milliseconds(endpoint: CredentialsEndpoint) -> None:
     """SDKs give up after one or two seconds; the usual answer takes a thousandth of that."""
     ask(endpoint)
-    began = time.perf_counter()
+    taken = []
 
-    for _ in range(50):
+    for _ in range(51):
+        began = time.perf_counter()
         ask(endpoint)
+        taken.append(time.perf_counter() - began)
 
-    assert (time.perf_counter() - began) / 50 < 0.1
+    # The usual one: what else the machine does makes some take longer.
+    assert sorted(taken)[25] < 0.1
 
 
 @pytest.mark.parametrize("error", [LeaseExpired("over"), DynsecretsError("x"), ValueError("s3cret-of-somebody")])
@@ -201,7 +204,7 @@ def test_nothing_of_a_request_is_logged(endpoint: CredentialsEndpoint, caplog: p
 def test_it_is_gone_after_its_block(endpoint: CredentialsEndpoint) -> None:
     """The port is closed at the end, also with connections open; ending it twice is fine."""
     port = port_of(endpoint)
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as open_:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as open_:
         endpoint.__exit__(None, None, None)
         endpoint.__exit__(None, None, None)
 

@@ -22,8 +22,10 @@ from dynsecrets import (
     RevocationError,
 )
 from dynsecrets.child_process.runner import ExitStatus, NotRevoked
+from dynsecrets.child_process.terminal import Terminal
 from dynsecrets.delivery.secrets_config import SecretsConfig
 from support.fakes import FakeClock, FakeIntegration
+from support.processes import wait_until
 from support.world import Gate, World, started
 
 if TYPE_CHECKING:
@@ -45,7 +47,12 @@ class KeyIntegration(FakeIntegration):
 
         grant = super().provision(plan, config, ttl)
         key = str(grant.values["ACCESS_KEY_ID"].reveal())
-        return Grant({"ACCESS_KEY_ID": key, "SECRET_ACCESS_KEY": f"s3-{key}"}, grant.expires_at, grant.handle)
+        return Grant(
+            {"ACCESS_KEY_ID": key, "SECRET_ACCESS_KEY": f"s3-{key}"},
+            grant.expires_at,
+            grant.handle,
+            issued_at=grant.issued_at,
+        )
 
 
 @pytest.fixture
@@ -434,6 +441,30 @@ def test_an_exception_while_waiting_ends_the_child(keys: World, tmp_path: Path) 
     finally:
         signal.signal(signal.SIGALRM, before)
 
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+    assert keys.states() == ["revoked"]
+
+
+def test_an_exception_right_after_the_start_ends_the_child(
+    keys: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So does one that a handler raises once the child runs, and before anybody waits for it."""
+    pid = tmp_path / "pid"
+
+    class Interrupting(Terminal):
+        def is_used_by_us(self) -> bool:
+            wait_until(lambda: pid.exists() and pid.read_text().endswith("\n"), "the child runs")
+            raise KeyError("a handler of the caller's")
+
+    ours, theirs = os.openpty()
+    monkeypatch.setattr(Terminal, "find", lambda: Interrupting(os.dup(theirs)))
+
+    with pytest.raises(KeyError):
+        config_of(keys).run(["sh", "-c", f"echo $$ > {pid}; exec sleep 60"])
+
+    os.close(ours)
+    os.close(theirs)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
     assert keys.states() == ["revoked"]

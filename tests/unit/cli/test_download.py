@@ -104,12 +104,13 @@ def test_a_file_is_never_overwritten(work: Workplace, aws: Account) -> None:
 def test_a_file_that_appears_meanwhile_is_left_alone(tmp_path: Path, aws: Account, proxy: Proxy) -> None:
     """Where somebody else makes the file while the user is being leased, the lease is revoked."""
     work = workplace(tmp_path / "work", aws, url=proxy.url)
-    proxy.latency_s = 0.3
+    held = proxy.fail("CreateUser", "hold")
     process = work.start("secrets", "download", "late.env")
-    wait_until(lambda: proxy.count("CreateUser") > 0, "the user")
+    assert held.arrived.wait(60)
 
     (work.folder / "late.env").write_text("mine", encoding="utf-8")
-    output, errors = process.communicate(timeout=60)
+    held.release()
+    output, errors = process.communicate(timeout=120)
 
     assert (process.returncode, output) == (1, "")
     assert errors == "dynsecrets: late.env: File exists\n"
@@ -148,12 +149,12 @@ def test_revoking_is_not_interrupted(tmp_path: Path, aws: Account, proxy: Proxy)
     held = proxy.fail("DeleteAccessKey", "hold")
     with open("/dev/full", "w", encoding="utf-8") as full:
         process = work.start("secrets", "download", "--no-file", stdout=full)
-    wait_until(lambda: proxy.count("DeleteAccessKey") > 0, "the revocation")
+    assert held.arrived.wait(60)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
         process.send_signal(number)
     held.release()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
 
     assert process.returncode == 1
     assert "No space left" in errors
@@ -205,12 +206,13 @@ def test_a_closed_output_leases_nothing(work: Workplace, aws: Account) -> None:
 def test_an_interrupt_revokes(number: signal.Signals, status: int, tmp_path: Path, aws: Account, proxy: Proxy) -> None:
     """A signal while a user is being leased ends with the lease revoked, and a status that says so."""
     work = workplace(tmp_path / "work", aws, url=proxy.url)
-    proxy.latency_s = 0.3
+    held = proxy.fail("CreateUser", "hold")
     process = work.start("secrets", "download", "x.env")
-    wait_until(lambda: proxy.count("CreateUser") > 0, "the user")
+    assert held.arrived.wait(60)
 
     process.send_signal(number)
-    output, errors = process.communicate(timeout=60)
+    held.release()
+    output, errors = process.communicate(timeout=120)
 
     assert (process.returncode, output) == (status, "")
     assert "Traceback" not in errors

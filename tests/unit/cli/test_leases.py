@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dynsecrets import DynamicSecretConfig, Integration, Lease, LeaseManager, SQLiteLeaseStore
+from dynsecrets.model.capabilities import NeedsIamPolicy
 from support.cli import PASSWORD, TOML, Workplace, only_line, workplace
 
 if TYPE_CHECKING:
@@ -278,6 +279,7 @@ def test_the_policy_is_what_the_library_says(work: Workplace, integration: Integ
     done = work.run("policy", "--account-id", "123456789012")
 
     assert done.returncode == 0, done.stderr
+    assert isinstance(integration, NeedsIamPolicy)
     assert json.loads(done.stdout) == integration.required_policy(config, account_id="123456789012")
     assert "iam:TagUser" in done.stdout
     wrong = work.run("policy", "--account-id", "12")

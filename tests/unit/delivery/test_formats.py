@@ -141,7 +141,7 @@ def test_env_is_sourced_at_a_prompt() -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=120,
         check=False,
     )
     os.close(read_end)

@@ -302,7 +302,7 @@ def test_a_clash_found_late_with_a_revocation_that_fails() -> None:
 def test_two_downloads_at_once(world: World) -> None:
     """Each has leases of its own, made at the same time."""
     config = make(world, (), dynamic_secrets(world, "ONE", "TWO"))
-    barrier = threading.Barrier(4, timeout=10)
+    barrier = threading.Barrier(4, timeout=60)
     world.integration.fail("provision", *[barrier.wait] * 4)
 
     one, two = together(config.download, config.download)

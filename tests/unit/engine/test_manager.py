@@ -345,13 +345,16 @@ def test_after_one_failure_no_more_are_begun() -> None:
         with pytest.raises(PermissionDenied):
             world.manager.issue_many(world.config(), 50)
 
-        assert world.integration.count("provision") < 50
+        assert world.integration.count("provision") == 1
         assert world.integration.live == {}
 
 
 def test_withdrawing_a_batch_that_fails_is_told(world: World) -> None:
     """Where those that were made can't be revoked either, the error has a note of each, and the background goes on."""
     both = threading.Barrier(2)
+    # A first issue reaps in the background, and would meet failures that are meant for the batch.
+    world.issue().revoke()
+    world.settle()
 
     def failing() -> None:
         both.wait(PATIENCE_S)
@@ -366,7 +369,7 @@ def test_withdrawing_a_batch_that_fails_is_told(world: World) -> None:
     assert "could not be revoked" in "".join(caught.value.__notes__) + str(caught.value)
     world.advance(120)
     assert world.integration.live == {}
-    assert world.states() == ["revoked", "revoked"]
+    assert world.states() == ["revoked"] * 3
 
 
 def test_no_more_than_max_workers_work_at_once() -> None:

@@ -137,7 +137,7 @@ kept = {}
 
 def test_it(dynsecrets_lease):
     with mock_aws():
-        kept.update(dynsecrets_lease(CONFIG).by_suffix())
+        kept.update(values_by_suffix(dynsecrets_lease(CONFIG)))
     assert CONFIG.integration.is_usable(kept)
 
 def test_later():

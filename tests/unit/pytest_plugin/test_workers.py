@@ -114,7 +114,7 @@ import pytest
 @pytest.mark.parametrize("number", range(2))
 def test_it(dynsecrets_user, number):
     pathlib.Path(__file__).with_name(f"started{number}").touch()
-    threading.Event().wait(60)
+    threading.Event().wait(200)
 """,
     )
 
@@ -125,9 +125,9 @@ def test_it(dynsecrets_user, number):
         text=True,
         start_new_session=True,
     ) as session:
-        wait_until(lambda: len(list(project.folder.glob("started*"))) == 2, "both tests run", timeout_s=60)
+        wait_until(lambda: len(list(project.folder.glob("started*"))) == 2, "both tests run", timeout_s=120)
         os.killpg(session.pid, signal.SIGINT)
-        output, _ = session.communicate(timeout=60)
+        output, _ = session.communicate(timeout=120)
 
     assert session.returncode == 2
     assert "dynsecrets: 2 leases issued, 2 revoked, 0 leaked" in output
