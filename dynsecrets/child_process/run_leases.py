@@ -89,8 +89,8 @@ class RunLeases:
             credentials = _aws_env(self._leases[self._aws.name])
         else:
             credentials = self._endpoint.environment()
-            environment |= hide_defaults(environment, options.preserved)
             environment = past_proxies(environment, HOST)
+        environment |= hide_defaults(environment, options.preserved, endpoint=self._endpoint is not None)
         integration = self._aws.integration
         settings = integration.aws_settings() if isinstance(integration, AwsSessions) else {}
         return add_aws(
