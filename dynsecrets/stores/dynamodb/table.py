@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from dynsecrets._internal.fork_safety import reset_after_fork
@@ -17,23 +18,20 @@ if TYPE_CHECKING:
     import boto3
     from botocore.config import Config
 
-_METHODS: Final = {
-    "BatchGetItem": "batch_get_item",
-    "CreateTable": "create_table",
-    "DeleteItem": "delete_item",
-    "DescribeTable": "describe_table",
-    "GetItem": "get_item",
-    "PutItem": "put_item",
-    "Query": "query",
-    "Scan": "scan",
-    "UpdateItem": "update_item",
-    "UpdateTimeToLive": "update_time_to_live",
-}
 _TABLE: Final = re.compile(r"(arn:[a-z0-9-]+:dynamodb:[a-z0-9-]*:[0-9]*:table/)?[A-Za-z0-9_.-]{1,255}")
+_BATCH: Final = 25  # Items of one BatchWriteItem (API reference).
+_BATCH_TRIES: Final = 5  # Each of which botocore repeats with pauses, where all of it is throttled.
 _REFUSED: Final = "ConditionalCheckFailedException"
 _THROTTLED: Final = frozenset(
     {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException", "Throttling"}
 )
+
+
+def _method(operation: str) -> str:
+    """Return what a client calls an operation of the API."""
+    from botocore import xform_name
+
+    return str(xform_name(operation))
 
 
 class ConditionFailed(Exception):
@@ -92,26 +90,48 @@ class Table:
 
         Raises ``ConditionFailed`` where the condition of a write doesn't hold, else ``StoreError``.
         """
-        if operation != "BatchGetItem":
+        if not operation.startswith("Batch"):
             arguments["TableName"] = self.name
+        with self._explaining(operation, lease_id):
+            answer: dict[str, Any] = getattr(self.client(), _method(operation))(**arguments)
+        return answer
+
+    def delete(self, keys: list[dict[str, Any]]) -> None:
+        """Delete items, many at a time. Raises ``StoreError``."""
+        for start in range(0, len(keys), _BATCH):
+            left = [{"DeleteRequest": {"Key": key}} for key in keys[start : start + _BATCH]]
+            for _ in range(_BATCH_TRIES):
+                answer = self.call("BatchWriteItem", RequestItems={self.name: left})
+                left = [
+                    request for unprocessed in answer.get("UnprocessedItems", {}).values() for request in unprocessed
+                ]
+                if not left:
+                    break
+            else:
+                raise StoreError(f"table {self.name} takes no more calls just now: {len(left)} items were not deleted")
+
+    def pages(self, operation: str, **arguments: Any) -> Iterator[dict[str, Any]]:
+        """Make a call that answers in pages; yield each when it is asked for. Raises ``StoreError``."""
+        with self._explaining(operation):
+            pages = iter(self.client().get_paginator(_method(operation)).paginate(TableName=self.name, **arguments))
+        while True:
+            with self._explaining(operation):
+                page = next(pages, None)
+            if page is None:
+                return
+            yield page
+
+    @contextmanager
+    def _explaining(self, operation: str, lease_id: str | None = None) -> Iterator[None]:
+        """Raise the library's errors instead of botocore's."""
         try:
-            answer: dict[str, Any] = getattr(self.client(), _METHODS[operation])(**arguments)
+            yield
         except StoreError:
             raise
         except Exception as error:  # botocore's errors have no common root, and making a client reads files.
             if code_of(error) == _REFUSED:
                 raise ConditionFailed(getattr(error, "response", {}).get("Item")) from error
             raise self._explain(error, operation, lease_id) from error
-        return answer
-
-    def pages(self, operation: str, **arguments: Any) -> Iterator[dict[str, Any]]:
-        """Make a call that answers in pages; yield each when it is asked for."""
-        while True:
-            page = self.call(operation, **arguments)
-            yield page
-            if not page.get("LastEvaluatedKey"):
-                return
-            arguments["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def client(self) -> Any:
         """Return the client of this process, made by the first who asks: boto3's sessions are not thread-safe."""
