@@ -152,7 +152,7 @@ class _Watch:
     def next_at(self) -> float:
         """Return when the thread looks next."""
         with self._scheduler._condition:  # noqa: SLF001 - as above.
-            return self._scheduler._jobs[0].at  # noqa: SLF001 - as above.
+            return self._scheduler._jobs[0][0]  # noqa: SLF001 - as above.
 
     def rest(self) -> None:
         """Return once nothing is due and nothing runs."""
@@ -166,7 +166,7 @@ class _Watch:
             waits = self._clock.is_waiting(self._scheduler._condition)  # noqa: SLF001 - as above.
             with self._counted:
                 idle = not self._under_way
-            return waits and idle and self._scheduler._jobs[0].at > self._clock.steady()  # noqa: SLF001 - as above.
+            return waits and idle and self._scheduler._jobs[0][0] > self._clock.steady()  # noqa: SLF001 - as above.
 
     def _watched(self, action: Callable[[], Any]) -> Future[Any]:
         with self._counted:

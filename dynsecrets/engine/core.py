@@ -7,26 +7,26 @@ been checked. The library's own parts stand on it; it knows none of them.
 from __future__ import annotations
 
 import atexit
-import threading
-from concurrent.futures import FIRST_EXCEPTION, Future
-from concurrent.futures import wait as wait_for
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from dynsecrets._internal.concurrency import all_or_none, past_failures, run_all
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.issuer import Issuer
 from dynsecrets.engine.orphans import SweepReport, sweep
 from dynsecrets.engine.reaper import Reaper, ReapReport
-from dynsecrets.engine.revoker import RevocationOutcome, Revoker, not_revoked
+from dynsecrets.engine.revoker import RevocationOutcome, Revoker, raise_not_revoked
 from dynsecrets.engine.scheduler import Scheduler
 from dynsecrets.engine.state import EngineState
-from dynsecrets.errors import DynsecretsError, LeaseNotFound, RevocationError
+from dynsecrets.errors import DynsecretsError, LeaseNotFound
+from dynsecrets.model.lease import Lease
 from dynsecrets.model.lifecycle import ABANDONED_AFTER
 from dynsecrets.model.unset import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from concurrent.futures import Future
     from datetime import datetime
 
     from dynsecrets.clock import Clock
@@ -34,13 +34,9 @@ if TYPE_CHECKING:
     from dynsecrets.model.config import DynamicSecretConfig, Wait
     from dynsecrets.model.events import LeaseEvent
     from dynsecrets.model.integration import Integration
-    from dynsecrets.model.lease import Lease
     from dynsecrets.stores.base import LeaseStore
 
 T = TypeVar("T")
-
-#: What the names of the worker threads begin with.
-_WORKER: Final = "dynsecrets-worker"
 
 
 class Engine:
@@ -85,6 +81,8 @@ class Engine:
         if self._closed:
             raise DynsecretsError("this LeaseManager is closed; make a new one, or issue before closing it")
         if self.state.leases.use(config.integration):
+            # Here rather than in the background, which can't be asked for the code of an MFA device.
+            config.integration.prepare()
             self.scheduler.submit(partial(self._reaper.begin, config.integration, abandoned_after=ABANDONED_AFTER))
         if not self._outlives_process:
             _close_at_exit.add(self)
@@ -109,36 +107,17 @@ class Engine:
 
     def issue_many(self, config: DynamicSecretConfig, n: int, ttl: timedelta) -> list[Lease]:
         """Issue ``n`` leases at the same time, all or none."""
-        failed = threading.Event()
-
-        def issue() -> Lease | None:
-            # Whoever waits may hear of a failure too late to keep the next one from beginning.
-            if failed.is_set():
-                return None
-            try:
-                return self.issue(config, ttl)
-            except BaseException:
-                failed.set()
-                raise
-
-        futures = [self.submit(issue) for _ in range(n)]
-        try:
-            wait_for(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            # After an error, or an interrupt, nothing more is begun.
-            begun = [future for future in futures if not future.cancel()]
-            wait_for(begun)
-            leases, errors = _results(begun)
-            if len(leases) < n:
-                self._withdraw(leases, errors)
-        if errors:
-            raise errors[0]
-        return leases
+        makers = dict.fromkeys(range(n), partial(self.issue, config, ttl))
+        return list(all_or_none(self.scheduler, makers, Lease.revoke).values())
 
     def possibly_leaked(self, error: BaseException) -> list[str]:
         """Return the ids of what a failed :meth:`issue` may have left alive: each error names its lease."""
         lease_id = getattr(error, "lease_id", None)
         return [] if lease_id is None or self.state.leases.get(lease_id) is None else [lease_id]
+
+    def is_live(self, lease_id: str) -> bool:
+        """Tell whether this process has issued a lease, or is to delete it, and has not revoked it yet."""
+        return self.state.leases.get(lease_id) is not None
 
     def revoke(self, lease_id: object, integration: Integration | None = None) -> None:
         """Revoke a lease; when this returns it is gone. Raises ``LeaseNotFound``, and ``RevocationError``."""
@@ -159,9 +138,10 @@ class Engine:
 
     def revoke_many(self, lease_ids: Iterable[str]) -> ReapReport:
         """Revoke many leases at the same time, past failures."""
+        ids = list(lease_ids)
         report = ReapReport()
-        attempts = [(lease_id, self.submit(partial(self._revoke_one, lease_id))) for lease_id in lease_ids]
-        for lease_id, attempt in attempts:
+        attempts = run_all(self.scheduler, [partial(self._revoke_one, lease_id) for lease_id in ids])
+        for lease_id, attempt in zip(ids, attempts, strict=True):
             report.add(lease_id, attempt.result())
         return report
 
@@ -182,8 +162,8 @@ class Engine:
         return self.scheduler.submit(action)
 
     def in_worker(self) -> bool:
-        """Tell whether the calling thread is a worker, of any engine, for which other workers may have to wait."""
-        return threading.current_thread().name.startswith(_WORKER)
+        """Tell whether the calling thread is a worker, for which other workers may have to wait."""
+        return self.scheduler.in_worker()
 
     def call_at(self, at: float, action: Callable[[], object]) -> Job:
         """Schedule ``action`` at ``at``, in seconds of the monotonic clock."""
@@ -228,29 +208,14 @@ class Engine:
         if revoke is None:
             revoke = not self._outlives_process
         first, self._closed, self._revokes = not self._closed, True, self._revokes or revoke
-        failed: list[tuple[str, Exception]] = []
-        if revoke:
-            entries = self.state.leases.all()
-            futures = [self.submit(partial(self.revoker.revoke, entry.record, entry.integration)) for entry in entries]
-            for entry, future in zip(entries, futures, strict=True):
-                error = future.exception()
-                if isinstance(error, Exception):
-                    failed.append((entry.record.id, error))
+        live = self.state.leases.all() if revoke else []
+        ends = {each.record.id: partial(self.revoker.revoke, each.record, each.integration) for each in live}
+        failed = past_failures(self.scheduler, ends)
         self.scheduler.close()
         _close_at_exit.discard(self)
         if first and self._owns_store:
             self.store.close()
-        if failed:
-            raise RevocationError(not_revoked(lease_id for lease_id, _ in failed)) from failed[0][1]
-
-    def _withdraw(self, leases: list[Lease], errors: list[BaseException]) -> None:
-        """Revoke all leases of a batch of which one could not be had."""
-        for attempt in [self.submit(lease.revoke) for lease in leases]:
-            failure = attempt.exception()
-            if failure is not None:
-                logger.error("%s", failure)
-                for error in errors[:1]:
-                    error.add_note(str(failure))
+        raise_not_revoked(failed)
 
     def _revoke_one(self, lease_id: str) -> RevocationOutcome:
         """Revoke one of many."""
@@ -268,19 +233,6 @@ class Engine:
     @property
     def _outlives_process(self) -> bool:
         return bool(getattr(self.store, "outlives_process", True))
-
-
-def _results(futures: Iterable[Future[Lease | None]]) -> tuple[list[Lease], list[BaseException]]:
-    """Return the leases and the errors of futures that are done."""
-    leases: list[Lease] = []
-    errors: list[BaseException] = []
-    for future in futures:
-        error = future.exception()
-        if error is not None:
-            errors.append(error)
-        elif (lease := future.result()) is not None:
-            leases.append(lease)
-    return leases, errors
 
 
 #: Kept although nobody else may keep them: their leases may still be in use.

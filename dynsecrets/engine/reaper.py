@@ -6,6 +6,7 @@ processes of this host that are gone. Neither reads what isn't due.
 
 from __future__ import annotations
 
+from concurrent.futures import wait
 from datetime import timedelta
 from functools import partial
 from itertools import chain
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from dynsecrets._internal.concurrency import Call
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.process_identity import ProcessState, current_owner, liveness
 from dynsecrets.engine.revoker import RevocationOutcome
@@ -23,7 +25,6 @@ from dynsecrets.stores.unreadable import noting_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-    from concurrent.futures import Future
     from datetime import datetime
 
     from dynsecrets.engine.revoker import Revoker
@@ -74,10 +75,15 @@ class Reaper:
         """Revoke all that is overdue, at most ``limit`` leases, many at the same time; wait for that and report."""
         with noting_unreadable() as unreadable:
             overdue = chain(self._overdue(integrations, limit, abandoned_after), self._failed_here(integrations))
-            attempts = list(self._attempts(overdue, integrations, limit))
+            attempts = self._start(overdue, integrations, limit)
         report = ReapReport(failed=unreadable)
-        for lease_id, attempt in attempts:
-            report.add(lease_id, attempt.result())
+        if self._scheduler.in_worker():
+            # It can't wait for the other workers: they may wait like this one.
+            for call in attempts.values():
+                call()
+        for lease_id, call in attempts.items():
+            wait([call.future])
+            report.add(lease_id, RevocationOutcome.SKIPPED if call.future.cancelled() else call.future.result())
         self._purge(integrations)
         return report
 
@@ -85,23 +91,23 @@ class Reaper:
         """Start to revoke all that is overdue, in the background."""
         try:
             known = {integration.name: integration}
-            list(self._attempts(self._overdue(known, None, abandoned_after), known, None))
+            self._start(self._overdue(known, None, abandoned_after), known, None)
             self._purge(known)
         except StoreError as error:
             logger.error("Overdue leases of %s could not be looked for: %s", integration.name, error)
 
-    def _attempts(
+    def _start(
         self, records: Iterable[LeaseRecord], integrations: Mapping[str, Integration], limit: int | None
-    ) -> Iterator[tuple[str, Future[RevocationOutcome]]]:
+    ) -> dict[str, Call[RevocationOutcome]]:
         """Start one attempt for each lease that is to be reaped."""
-        started: set[str] = set()
+        started: dict[str, Call[RevocationOutcome]] = {}
         for record in records:
             if limit is not None and len(started) >= limit:
-                return
+                break
             if record.id not in started:
-                started.add(record.id)
-                work = partial(self._reap_one, record, integrations[record.integration])
-                yield record.id, self._scheduler.submit(work)
+                call = started[record.id] = Call(partial(self._reap_one, record, integrations[record.integration]))
+                self._scheduler.submit_for(record.integration, call, has_time=True)
+        return started
 
     def _reap_one(self, record: LeaseRecord, integration: Integration) -> RevocationOutcome:
         """Make one attempt. One record that can't be dealt with never stops the others."""

@@ -12,10 +12,10 @@ import attrs
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.process_identity import ProcessState, liveness
 from dynsecrets.errors import DynsecretsError, LeaseNotFound, PermissionDenied, RevocationError, StoreError
-from dynsecrets.model.lifecycle import CLAIM_LENGTH, LeaseState, backoff
+from dynsecrets.model.lifecycle import CLAIM_LENGTH, LeaseState, revocation_delay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from dynsecrets.engine.scheduler import Scheduler
     from dynsecrets.engine.state import EngineState
@@ -141,12 +141,12 @@ class Revoker:
         # An entry is of what the lease was made with, rather than of what somebody wanted to revoke it with.
         entry = self._state.leases.ensure(record, integration)
         entry.late = late
-        at = self._state.clock.steady() + backoff(record.attempts, jitter).total_seconds()
+        at = self._state.clock.steady() + revocation_delay(record.attempts, jitter).total_seconds()
         failed = record
         # One plan for a lease, however many tried in vain.
         earlier, entry.retry = (
             entry.retry,
-            self._scheduler.call_at(at, lambda: self.try_again(failed, entry.integration)),
+            self._scheduler.call_at(at, lambda: self.try_again(failed, entry.integration), record.integration),
         )
         if earlier is not None:
             self._scheduler.cancel(earlier)
@@ -160,7 +160,7 @@ class Revoker:
 
     def discard_later(self, record: LeaseRecord, failures: int = 1) -> None:
         """Do so once the store takes it, as long as the process lives; after that a reaper finds nothing to delete."""
-        pause = backoff(failures, self._random.random()).total_seconds()
+        pause = revocation_delay(failures, self._random.random()).total_seconds()
         self._scheduler.call_at(self._state.clock.steady() + pause, lambda: self._discard_again(record, failures))
 
     def _discard_again(self, record: LeaseRecord, failures: int) -> None:
@@ -257,7 +257,15 @@ class Revoker:
                 self._scheduler.cancel(job)
 
 
-def not_revoked(lease_ids: Iterable[str]) -> str:
-    """Say which leases could not be revoked."""
-    ids = list(lease_ids)
-    return f"{len(ids)} {'lease' if len(ids) == 1 else 'leases'} could not be revoked: {', '.join(ids)}"
+def raise_not_revoked(failed: Mapping[str, BaseException]) -> None:
+    """Raise ``RevocationError`` for the leases that could not be revoked, by their ids, if there are any."""
+    if not failed:
+        return
+    # What is not an Exception, an interrupt, goes before all others.
+    first = min(failed.values(), key=lambda error: isinstance(error, Exception))
+    if not isinstance(first, Exception):
+        raise first
+    if len(failed) == 1 and isinstance(first, RevocationError):
+        raise first
+    which = "1 lease" if len(failed) == 1 else f"{len(failed)} leases"
+    raise RevocationError(f"{which} could not be revoked: {', '.join(failed)} ({first})") from first

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from dynsecrets._internal.log import logger
+from dynsecrets.model.capabilities import TellsTime
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -64,6 +65,8 @@ class ServiceClocks:
         """See to it that a third party's clock was seen within the hour. Where it can't be, the local clock counts."""
         with self._lock:
             seen = self._seen.get(integration.name)
+        if not isinstance(integration, TellsTime):
+            return
         if seen is not None and self._clock.steady() - seen.steady < _SEEN_FOR_S:
             return
         try:

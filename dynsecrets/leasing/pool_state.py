@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
+from dynsecrets._internal.concurrency import past_failures
 from dynsecrets._internal.fork_safety import reset_after_fork
 from dynsecrets._internal.log import logger
-from dynsecrets.engine.revoker import not_revoked
-from dynsecrets.errors import DynsecretsError, RevocationError
+from dynsecrets.engine.revoker import raise_not_revoked
+from dynsecrets.errors import DynsecretsError
 from dynsecrets.leasing.renewal_timing import retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from datetime import timedelta
 
     from dynsecrets.engine.core import Engine
@@ -137,14 +137,13 @@ class PoolState:
             self._engine.cancel(job)
         for waiter in waiting:
             waiter.set_exception(_closed())
-        failed: dict[str, Exception] = {}
+        failed: dict[str, BaseException] = {}
         # Twice: whoever is at work may have something that nobody has by then.
         for _ in range(2):
-            self._revoke_all(self._drain(), failed)
+            failed |= past_failures(self._engine.scheduler, {lease.id: lease.revoke for lease in self._drain()})
             with self._lock:
                 self._idle.wait_for(lambda: not self._at_work - {threading.get_ident()})
-        if failed:
-            raise RevocationError(not_revoked(failed)) from next(iter(failed.values()))
+        raise_not_revoked(failed)
 
     def _queue_up(self) -> Waiter:
         """Return a waiter for the next lease that is made, or for one that came just now. Never blocks."""
@@ -332,34 +331,6 @@ class PoolState:
             lease.revoke()
         except DynsecretsError as error:
             logger.warning("%s", error)
-
-    def _revoke_all(self, leases: Iterable[Lease], failed: dict[str, Exception]) -> None:
-        """Revoke many at the same time, past failures; note what could not be, and why. Others may still be at it."""
-        left = deque(leases)
-
-        def work() -> None:
-            while True:
-                try:
-                    lease = left.popleft()
-                except IndexError:
-                    return
-                try:
-                    lease.revoke()
-                except Exception as error:
-                    failed[lease.id] = error
-
-        def help_out() -> None:
-            with self._lock:
-                self._at_work.add(threading.get_ident())
-            try:
-                work()
-            finally:
-                self._end()
-
-        # Helpers that begin late find nothing to do, and need not be waited for: they may wait for this very thread.
-        for _ in range(min(len(left) - 1, self._most)):
-            self._engine.submit(help_out)
-        work()
 
 
 def _closed() -> DynsecretsError:

@@ -6,9 +6,10 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
+from dynsecrets._internal.concurrency import past_failures
 from dynsecrets._internal.log import logger
-from dynsecrets.engine.revoker import not_revoked
-from dynsecrets.errors import DynsecretsError, RevocationError
+from dynsecrets.engine.revoker import raise_not_revoked
+from dynsecrets.errors import DynsecretsError
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -58,20 +59,10 @@ class RenewalLedger:
         """Revoke everything, past failures. Raises ``RevocationError`` that names all that could not be revoked.
 
         Without ``half_made`` what failed to be made is left to the manager, which tries again by itself, and stays here
-        to be settled. On an interrupt the rest is revoked in the background.
+        to be settled. After an interrupt the rest is revoked all the same, but not waited for.
         """
-        failed: dict[str, Exception] = {}
-        try:
-            for lease_id in self._ids(half_made=half_made):
-                try:
-                    self._revoke(lease_id)
-                except Exception as error:
-                    failed[lease_id] = error
-        except BaseException:
-            self.revoke_later()
-            raise
-        if failed:
-            raise RevocationError(not_revoked(failed)) from next(iter(failed.values()))
+        ends = {lease_id: partial(self._revoke, lease_id) for lease_id in self._ids(half_made=half_made)}
+        raise_not_revoked(past_failures(self._engine.scheduler, ends))
 
     def revoke_later(self) -> None:
         """Have everything revoked in the background."""

@@ -28,6 +28,8 @@ from dynsecrets._internal.log import logger
 from dynsecrets.errors import DynsecretsError, LeaseExpired
 from dynsecrets.leasing.renewal_ledger import RenewalLedger
 from dynsecrets.leasing.renewal_timing import first_pause, renewal_after, retry_after
+from dynsecrets.model.capabilities import AwsSessions, lack
+from dynsecrets.model.lease import is_young, values_by_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,7 +198,7 @@ class LeaseRenewer:
         Each request is signed with the key of :attr:`current`, both halves of one lease. Arguments are those of
         ``boto3.Session``, and ``endpoint_url``. A request raises ``LeaseExpired`` where ``current`` does.
         """
-        return self._config.integration.following_session(self._values, self._is_young, **boto3_session_kwargs)
+        return self._aws().following_session(self._values, self._is_young, **boto3_session_kwargs)
 
     def aio_session(self, **session_kwargs: Any) -> Any:
         """Return a session of aioboto3, or else of aiobotocore, whose clients follow every renewal.
@@ -204,7 +206,7 @@ class LeaseRenewer:
         Arguments are those of ``aioboto3.Session`` (of ``AioSession``: ``region_name`` and ``profile_name``), and
         ``endpoint_url``. Raises ``ImportError`` where neither is installed.
         """
-        return self._config.integration.following_aio_session(self._values, self._is_young, **session_kwargs)
+        return self._aws().following_aio_session(self._values, self._is_young, **session_kwargs)
 
     def status(self) -> RenewalStatus:
         """Return how renewal is doing. Asks nobody."""
@@ -231,8 +233,10 @@ class LeaseRenewer:
                 return False
             old, self._current = self._current, lease
             self._failures, self._last_error = 0, None
-            lived = self._ttl - lease.remaining
-            pause = renewal_after(self._ttl, self._random.random()) - lived
+            # The third party may have granted less than was asked for.
+            life = lease.expires_at - lease.issued_at
+            lived = life - lease.remaining
+            pause = renewal_after(life, self._random.random()) - lived
             # Where it took most of a lease's life to become usable, the attempts must not follow each other at once.
             self._plan(max(pause, first_pause(self._ttl)))
             if old is not None and old in self._ledger:
@@ -358,14 +362,21 @@ class LeaseRenewer:
             raise
         self._ledger.revoke_all(half_made=half_made)
 
+    def _aws(self) -> AwsSessions:
+        """Return the integration, where it makes sessions."""
+        integration = self._config.integration
+        if not isinstance(integration, AwsSessions):
+            raise lack(integration, AwsSessions)
+        return integration
+
     def _values(self) -> dict[str, str]:
         """Return the current lease's values, keyed by suffix, all of one lease."""
-        return self.current.by_suffix()
+        return values_by_suffix(self.current)
 
     def _is_young(self) -> bool:
         """Tell whether a server may be behind that doesn't know the current key."""
         lease = self._current
-        return lease is not None and lease.is_young()
+        return lease is not None and is_young(lease)
 
     @property
     def _engine(self) -> Engine:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import attrs
 
 from dynsecrets.errors import InvalidConfig, SecretNotAvailable, StoreError
-from dynsecrets.model.lifecycle import LIVE, REQUIRED, STUCK_AFTER, LeaseState, backoff, may_become
+from dynsecrets.model.lifecycle import LIVE, REQUIRED, STUCK_AFTER, LeaseState, may_become, revocation_delay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,7 +101,7 @@ class LeaseRecord:
             LeaseState.REVOKING,
             handle=dict(handle),
             attempts=attempts,
-            next_attempt_at=now + backoff(attempts, jitter),
+            next_attempt_at=now + revocation_delay(attempts, jitter),
             last_error=error[:_LONGEST_ERROR],
             stuck=attempts >= STUCK_AFTER,
             claimed_by=None,

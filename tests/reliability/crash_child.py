@@ -71,12 +71,12 @@ class Stage:
 
     def watch_integration(self, integration: AwsIamIntegration) -> None:
         """Pass a point before and after each call of any client of an integration."""
-        clients: Any = integration.clients
-        once = clients._once
+        cache: Any = integration.clients.cache
+        get = cache.get
         known: set[int] = set()
 
         def watched(kind: str, make: Callable[[], Any]) -> Any:
-            client = once(kind, make)
+            client = get(kind, make)
             if hasattr(client, "meta") and id(client) not in known:
                 known.add(id(client))
                 # The last to see a request before it is sent, and the first to see what came of it.
@@ -84,7 +84,7 @@ class Stage:
                 client.meta.events.register_first("response-received", self._answered)
             return client
 
-        clients._once = watched
+        cache.get = watched
 
     def _written(self, name: str, write: Callable[..., Any], *arguments: Any) -> Any:
         self._pass(f"before {name}")

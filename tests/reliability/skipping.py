@@ -27,8 +27,8 @@ class SkippedTime:
         self._proxy = proxy
         self._lock = threading.Lock()
         own = SimpleNamespace(sleep=self.sleep, time=self.time, monotonic=time.monotonic)
-        monkeypatch.setattr("dynsecrets.integrations.aws.iam_users.time", own)
-        monkeypatch.setattr("dynsecrets.integrations.aws.user_deletion.time", own)
+        for module in ("iam_api", "user_creation", "user_deletion"):
+            monkeypatch.setattr(f"dynsecrets.integrations.aws.{module}.time", own)
         monkeypatch.setattr("dynsecrets.integrations.aws.user_deletion.datetime", self._datetime())
         monkeypatch.setattr("botocore.endpoint.time", own)
         # Adaptive retries wait for their turn on a condition.

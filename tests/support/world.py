@@ -12,7 +12,8 @@ import pytest
 
 from dynsecrets import DynamicSecretConfig, LeaseManager, MemoryLeaseStore
 from dynsecrets.engine.manager import engine_of
-from dynsecrets.model.integration import Found, Grant, Integration
+from dynsecrets.model.grant import Found, Grant
+from dynsecrets.model.integration import Integration
 from dynsecrets.testing import FakeClock as KitClock
 from support.fakes import PATIENCE_S, FakeClock, FakeIntegration
 
@@ -260,6 +261,8 @@ class ListingIntegration(FakeIntegration):
 
 class FolderIntegration(Integration):
     """A third party that many processes share: a thing is a file, and each deletion is a line of a log."""
+
+    public_values = frozenset({"ACCESS_KEY_ID"})
 
     def __init__(self, folder: str | os.PathLike[str], name: str = "folder") -> None:
         super().__init__(name)

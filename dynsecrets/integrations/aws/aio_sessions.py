@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dynsecrets.integrations.aws.credentials import FollowingCredentials, FollowingProvider
-from dynsecrets.integrations.aws.sessions import retry_unknown_key
+from dynsecrets.integrations.aws.sessions import FollowingCredentials, FollowingProvider, retry_unknown_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

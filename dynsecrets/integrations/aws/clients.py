@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cachetools import TTLCache
 
+from dynsecrets._aws.client_cache import ClientCache
+from dynsecrets._aws.error_codes import service_date
 from dynsecrets._internal.fork_safety import reset_after_fork
 from dynsecrets.errors import InvalidConfig
-from dynsecrets.integrations.aws.errors import service_date
 from dynsecrets.integrations.aws.request_tracking import RequestTracker
 from dynsecrets.model.masking import MASK, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
     import boto3
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 _FALLBACK_REGION: Final = "us-east-1"
 _IDENTITY_FOR_S: Final = 3600.0
+_SETTINGS: Final = {
+    # IAM takes few writes a second; adaptive retries slow down with it.
+    "retries": {"mode": "adaptive", "total_max_attempts": 5},
+    "connect_timeout": 5,
+    "read_timeout": 20,
+}
 _SECRET_IN_ANSWER: Final = re.compile(r"(<SecretAccessKey>)[^<]*")
 
 
@@ -40,58 +47,44 @@ class AwsClients:
         endpoint_url: str | None,
         config: Config | None,
     ) -> None:
-        self._session = session
-        self._profile = profile
         self._keys = {name: Secret(key) for name, key in keys.items()}
+        self._profile = profile
         self._region = region
-        self._endpoint_url = endpoint_url
-        self._config = config
         #: What each thread knows of the effects of its last IAM call.
-        self.effects: Final[RequestTracker] = RequestTracker()
-        self._lock = threading.RLock()
-        self._clients: dict[str, Any] = {}
+        self.requests: Final[RequestTracker] = RequestTracker()
+        self.cache: Final = ClientCache(
+            lambda: session or self._new_session(), endpoint_url=endpoint_url, config=config, settings=_SETTINGS
+        )
         self._identities: TTLCache[str, str] = TTLCache(maxsize=1, ttl=_IDENTITY_FOR_S)
+        self._identities_lock = threading.RLock()
         self._probed = threading.local()
         reset_after_fork(self._after_fork)
 
     def _after_fork(self) -> None:
-        """Forget the parent's clients: two processes must not share their connections."""
-        self._lock = threading.RLock()
-        self._clients = {}
+        self._identities_lock = threading.RLock()
         self._probed = threading.local()
 
     @property
     def endpoint_url(self) -> str | None:
         """The endpoint that every client uses, where one was given."""
-        return self._endpoint_url
+        return self.cache.endpoint_url
 
     @property
     def region(self) -> str | None:
         """The region given, or the one that boto3 finds."""
-        return self._region or self.base_session().region_name
-
-    def base_session(self) -> boto3.Session:
-        """Return the session with the integration's own credentials."""
-        with self._lock:
-            if self._session is None:
-                import boto3
-
-                keys: dict[str, Any] = {name: secret.reveal() for name, secret in self._keys.items()}
-                self._session = boto3.Session(region_name=self._region, profile_name=self._profile, **keys)
-                self._keys.clear()
-            return self._session
+        return self._region or self.cache.session().region_name
 
     def iam(self) -> Any:
         """Return the IAM client."""
-        return self._once("iam", self._make_iam)
+        return self.cache.get("iam", self._make_iam)
 
     def sts(self) -> Any:
         """Return an STS client on the integration's own credentials."""
-        return self._once("sts", lambda: self._make_sts(self.base_session(), self._client_config()))
+        return self.cache.get("sts", lambda: self.cache.make("sts", self.region or _FALLBACK_REGION))
 
     def caller_identity(self, values: Mapping[str, str]) -> dict[str, Any]:
         """Ask STS who a leased key is. ``sts:GetCallerIdentity`` needs no permissions (STS API reference)."""
-        client = self._once("probe", self._make_probe)
+        client = self.cache.get("probe", self._make_probe)
         self._probed.values = values
         try:
             identity: dict[str, Any] = client.get_caller_identity()
@@ -105,39 +98,28 @@ class AwsClients:
 
     def account(self) -> str:
         """Return the number of the account that the credentials are of. Asked for once an hour: they may change."""
-        with self._lock:
+        with self._identities_lock:
             known = self._identities.get("account")
         if known is None:
             known = str(self.sts().get_caller_identity()["Account"])
-            with self._lock:
+            with self._identities_lock:
                 self._identities["account"] = known
         return known
 
-    def _once(self, kind: str, make: Callable[[], Any]) -> Any:
-        """Return a client, made when it is first asked for, by one thread: boto3 sessions are not thread-safe."""
-        client = self._clients.get(kind)
-        if client is None:
-            with self._lock:
-                client = self._clients.get(kind)
-                if client is None:
-                    client = self._clients[kind] = make()
-        return client
+    def _new_session(self) -> boto3.Session:
+        import boto3
+
+        keys: dict[str, Any] = {name: secret.reveal() for name, secret in self._keys.items()}
+        session = boto3.Session(region_name=self._region, profile_name=self._profile, **keys)
+        self._keys.clear()
+        return session
 
     def _make_iam(self) -> Any:
         hide_secrets_in_botocore_logs()
         # IAM is the same in all regions of a partition, yet with an endpoint given botocore wants one to be named.
-        client = self.base_session().client(
-            "iam",
-            region_name=self.region or _FALLBACK_REGION,
-            endpoint_url=self._endpoint_url,
-            config=self._client_config(),
-        )
-        self.effects.watch(client)
+        client = self.cache.make("iam", self.region or _FALLBACK_REGION)
+        self.requests.watch(client)
         return client
-
-    def _make_sts(self, session: boto3.Session, config: Config) -> Any:
-        region = self.region or _FALLBACK_REGION
-        return session.client("sts", region_name=region, endpoint_url=self._endpoint_url, config=config)
 
     def _make_probe(self) -> Any:
         """Return an STS client that signs each call with the key that the calling thread has set.
@@ -147,32 +129,18 @@ class AwsClients:
         import boto3
         import botocore.session
 
-        from dynsecrets.integrations.aws.credentials import FollowingCredentials, FollowingProvider
+        from dynsecrets.integrations.aws.sessions import FollowingCredentials, FollowingProvider
 
         probed = self._probed
         credentials = FollowingCredentials(lambda: probed.values)
         session = botocore.session.Session(profile=self._profile)
         session.get_component("credential_provider").providers.insert(0, FollowingProvider(credentials))
-        config = self._client_config(retries={"mode": "standard", "total_max_attempts": 2})
-        return self._make_sts(boto3.Session(botocore_session=session), config)
-
-    def _client_config(self, **overrides: Any) -> Config:
-        """Return the settings of a client; those of the caller win."""
-        from botocore.config import Config
-
-        from dynsecrets._version import __version__
-
-        settings: dict[str, Any] = {
-            # IAM takes few writes a second; adaptive retries slow down with it.
-            "retries": {"mode": "adaptive", "total_max_attempts": 5},
-            "connect_timeout": 5,
-            "read_timeout": 20,
-            "max_pool_connections": 64,
-            "user_agent_extra": f"dynsecrets/{__version__}",
-            **overrides,
-        }
-        config = Config(**settings)
-        return config if self._config is None else config.merge(self._config)
+        return self.cache.make(
+            "sts",
+            self.region or _FALLBACK_REGION,
+            session=boto3.Session(botocore_session=session),
+            retries={"mode": "standard", "total_max_attempts": 2},
+        )
 
 
 def check_credentials(
@@ -198,8 +166,6 @@ def check_credentials(
         raise InvalidConfig("access_key_id and secret_access_key belong together; give both, or neither")
     if sum((session is not None, profile is not None, bool(keys))) > 1:
         raise InvalidConfig("give one of session, profile and access_key_id/secret_access_key; each names credentials")
-    if session is not None and not callable(getattr(session, "client", None)):
-        raise InvalidConfig(f"session must be a boto3.Session, not of type {type(session).__name__}")
     if profile is not None and (not isinstance(profile, str) or not profile):
         raise InvalidConfig("profile must be the name of a profile of the AWS config files")
     return keys

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
+from dynsecrets._aws.error_codes import BAD_CREDENTIALS, DENIED, code_of, text_of
 from dynsecrets.errors import (
     DynsecretsError,
     InvalidConfig,
@@ -14,28 +15,9 @@ from dynsecrets.errors import (
     RevocationError,
 )
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
-DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
-#: What the services answer for a key that they don't know, or know no more: the query services, S3, the JSON
-#: services and EC2 in this order (IAM User Guide and API references, "Common errors").
-UNKNOWN_KEY: Final = frozenset(
-    {"InvalidClientTokenId", "InvalidAccessKeyId", "UnrecognizedClientException", "AuthFailure"}
-)
-_BAD_CREDENTIALS: Final = UNKNOWN_KEY | {"SignatureDoesNotMatch", "ExpiredToken", "ExpiredTokenException"}
 _ACTION: Final = re.compile(r"perform:? ([a-z0-9-]+:[A-Za-z]+)")
 _USERS_QUOTA: Final = 5000
 _LEFT_OUT: Final = "the service's answer could not be read (it is left out here, since it may hold a secret)"
-
-
-def code_of(error: BaseException) -> str | None:
-    """Return the service's own code of an error, or ``None`` where the service didn't answer."""
-    response = getattr(error, "response", None)
-    if not isinstance(response, dict):
-        return None
-    code = response.get("Error", {}).get("Code")
-    return str(code) if code else None
 
 
 def is_missing(error: BaseException, user_name: str) -> bool:
@@ -59,17 +41,6 @@ def is_unreadable(error: BaseException) -> bool:
     return isinstance(error, ResponseParserError)
 
 
-def service_date(response: dict[str, Any] | None) -> datetime | None:
-    """Return the service's own time from the ``Date`` header of an answer."""
-    from email.utils import parsedate_to_datetime
-
-    headers = (response or {}).get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    try:
-        return parsedate_to_datetime(headers["date"])
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
 def translate(error: Exception, operation: str, *, revoking: bool = False) -> DynsecretsError:
     """Return the library's error for one of botocore's; raise it ``from scrub(error)``."""
     if isinstance(error, DynsecretsError):
@@ -89,7 +60,7 @@ def translate(error: Exception, operation: str, *, revoking: bool = False) -> Dy
         return QuotaExceeded(_quota(operation, says), code=code, operation=operation)
     if code == "MalformedPolicyDocument":
         return InvalidConfig(f"AWS does not accept the policy of this config: {says}", code=code, operation=operation)
-    if code in _BAD_CREDENTIALS:
+    if code in BAD_CREDENTIALS:
         says += "; check the integration's own credentials with integration.verify()"
     kind = RevocationError if revoking else ProvisionError
     return kind(f"{operation} failed: {says}", code=code, operation=operation)
@@ -117,9 +88,9 @@ def scrub(error: Exception) -> Exception:
 
 def _message(error: Exception) -> str:
     """Return what went wrong, without botocore's preamble and without answers that hold secrets."""
-    response = getattr(error, "response", None)
-    if isinstance(response, dict) and "Error" in response:
-        return f"{response['Error'].get('Code')}: {response['Error'].get('Message', '')}".rstrip(": ")
+    answer = text_of(error)
+    if answer:
+        return answer
     shown = scrub(error)
     return f"{type(shown).__name__}: {shown}".rstrip(": ")
 

@@ -1,10 +1,9 @@
-"""The policy that an integration's own user needs, and checks of what its clients are made with. Pure."""
+"""The policy that an integration's own user needs."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
@@ -26,9 +25,7 @@ DEFAULT_ACTIONS: Final = (
     "iam:DeleteUserPolicy",
     "iam:DeleteUser",
 )
-PARTITIONS: Final = ("aws", "aws-cn", "aws-us-gov")
 _ACCOUNT: Final = re.compile(r"\*|[0-9]{12}")
-_REGION: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)+")
 
 
 def required_policy(
@@ -37,8 +34,9 @@ def required_policy(
     """Return the least-privilege policy document for these configs under a path."""
     if not isinstance(account_id, str) or not _ACCOUNT.fullmatch(account_id):
         raise InvalidConfig(f'account_id {safe_repr(account_id)} is not accepted; give 12 digits as text, or "*"')
-    if partition not in PARTITIONS:
-        raise InvalidConfig(f"partition {safe_repr(partition)} is not accepted; give one of {', '.join(PARTITIONS)}")
+    known = _partitions()
+    if partition not in known:
+        raise InvalidConfig(f"partition {safe_repr(partition)} is not accepted; give one of {', '.join(known)}")
     for config in configs:
         if not hasattr(config, "managed_policy_arns"):
             raise InvalidConfig(f"required_policy takes DynamicSecretConfig objects, not {safe_repr(config)}")
@@ -66,18 +64,11 @@ def required_policy(
     return {"Version": VERSION, "Statement": statements}
 
 
-def check_client_options(region: object, endpoint_url: object, botocore_config: object) -> None:
-    """Raise ``InvalidConfig`` for a region, endpoint or botocore config that no client could be made with."""
-    if region is not None and (not isinstance(region, str) or not _REGION.fullmatch(region)):
-        raise InvalidConfig(f'region {safe_repr(region)} is not accepted; give one like "eu-central-1"')
-    if endpoint_url is not None:
-        parts = urlsplit(endpoint_url) if isinstance(endpoint_url, str) else None
-        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InvalidConfig(
-                f'endpoint_url {safe_repr(endpoint_url)} is not accepted; give one like "http://host:5000"'
-            )
-    if botocore_config is not None and not callable(getattr(botocore_config, "merge", None)):
-        raise InvalidConfig(f"botocore_config must be a botocore.config.Config, not {safe_repr(botocore_config)}")
+def _partitions() -> list[str]:
+    """Return the names of AWS's partitions that the botocore at hand knows."""
+    from botocore.loaders import create_loader
+
+    return [partition["id"] for partition in create_loader().load_data("partitions")["partitions"]]
 
 
 def _statement(

@@ -11,17 +11,18 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from dynsecrets._aws.error_codes import code_of, service_date
 from dynsecrets._internal.log import logger
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import DynsecretsError, PermissionDenied, RevocationError
-from dynsecrets.integrations.aws.errors import code_of, is_unresolved, scrub, service_date, translate
-from dynsecrets.integrations.aws.send_deadline import SendDeadline
+from dynsecrets.integrations.aws.errors import is_unresolved, scrub, translate
+from dynsecrets.integrations.aws.request_tracking import SendDeadline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dynsecrets._internal.concurrency import Fanout
-    from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
+    from dynsecrets.integrations.aws.iam_api import IamApi
 
 #: What the thorough way looks for in every case, with the default permissions.
 _BASIC: Final = (
@@ -52,8 +53,9 @@ _SET_BACK: Final = timedelta(minutes=1)
 class UserDeletion:
     """One revocation of one user."""
 
-    def __init__(self, integration: AwsIamIntegration, fanout: Fanout) -> None:
-        self._iam = integration
+    def __init__(self, api: IamApi, fanout: Fanout, settles_after: timedelta) -> None:
+        self._iam = api
+        self._settles_after = settles_after
         self._fanout = fanout
         self._denied: list[str] = []
         self._deadline = SendDeadline()
@@ -146,7 +148,7 @@ class UserDeletion:
     ) -> Exception | None:
         """List what hangs on the user, page by page, and delete it; return ``NoSuchEntity`` if there is no user."""
         listings = self._fanout.together(
-            [partial(self._listed, user_name, lister, member) for lister, member, _, _ in kinds]
+            [partial(self._iam.listed, lister, member, UserName=user_name) for lister, member, _, _ in kinds]
         )
         todo: list[tuple[str, dict[str, str]]] = []
         failed: list[tuple[str, Exception]] = []
@@ -175,19 +177,6 @@ class UserDeletion:
             self._iam.call("DeleteLoginProfile", UserName=user_name)
         except Exception as exc:  # noted, and DeleteUser tells whether it mattered.
             self._note_all([("DeleteLoginProfile", exc)])
-
-    def _listed(self, user_name: str, operation: str, member: str) -> list[Any]:
-        """Return all pages of a listing."""
-        return [entry for page in self._pages(user_name, operation) for entry in page.get(member, ())]
-
-    def _pages(self, user_name: str, operation: str) -> Iterator[dict[str, Any]]:
-        arguments: dict[str, Any] = {}
-        while True:
-            page = self._iam.call(operation, UserName=user_name, **arguments)
-            yield page
-            if not page.get("IsTruncated") or not page.get("Marker"):
-                return
-            arguments = {"Marker": page["Marker"]}
 
     def _all(self, user_name: str, todo: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Make calls at the same time; what is missing already is fine, all else is noted or raised."""
@@ -271,4 +260,4 @@ class UserDeletion:
             age = now - datetime.fromisoformat(since or "")
         except ValueError:
             return True
-        return age >= self._iam.settles_after or age < -_SET_BACK
+        return age >= self._settles_after or age < -_SET_BACK

@@ -10,32 +10,39 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from dynsecrets._aws.error_codes import code_of
 from dynsecrets._internal.concurrency import Outcome
 from dynsecrets.errors import PermissionDenied
-from dynsecrets.integrations.aws.errors import code_of, is_unresolved, scrub, translate
+from dynsecrets.integrations.aws.errors import is_unresolved, scrub, translate
 from dynsecrets.integrations.aws.policy_document import render
-from dynsecrets.model.integration import Identity
+from dynsecrets.model.grant import Identity
 from dynsecrets.model.naming import random_suffix
 
 if TYPE_CHECKING:
-    from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
-    from dynsecrets.model.config import DynamicSecretConfig
+    from collections.abc import Callable, Mapping
+
+    from dynsecrets.integrations.aws.iam_api import IamApi
 
 _CANARY_TTL: Final = timedelta(minutes=5)
 #: Formed like a key id, and nobody's.
 _NO_KEY: Final = "AKIA0000000000000000"
 
 
-def verify(integration: AwsIamIntegration, config: DynamicSecretConfig | None) -> Identity:
+def verify(
+    api: IamApi,
+    user_arguments: Mapping[str, Any],
+    policy_name_prefix: str,
+    revoke: Callable[[Mapping[str, str]], None],
+) -> Identity:
     """Return who the integration is, or raise an error that names each missing action."""
-    canary = _Canary(integration, config)
+    canary = _Canary(api, user_arguments, policy_name_prefix, revoke)
     identity = canary.identity()
     canary.run()
     if canary.denied:
         left = f"; the canary user {canary.user_name} is left, delete it by hand" if canary.is_left else ""
         unknown = f" (whether it may {', '.join(canary.unknown)} can't be told before that)" if canary.unknown else ""
         raise PermissionDenied(
-            f"{identity.arn} lacks permissions to lease users under {integration.path}: {', '.join(canary.denied)}"
+            f"{identity.arn} lacks permissions to lease users under {api.path}: {', '.join(canary.denied)}"
             f"{unknown}; grant them, as integration.required_policy() lists{left}",
             actions=canary.denied,
             code="AccessDenied",
@@ -46,11 +53,18 @@ def verify(integration: AwsIamIntegration, config: DynamicSecretConfig | None) -
 class _Canary:
     """One user that is made and removed to see whether it can be."""
 
-    def __init__(self, integration: AwsIamIntegration, config: DynamicSecretConfig | None) -> None:
-        self._iam = integration
-        self._arguments = integration.user_arguments({} if config is None else integration.plan(config))
-        self.user_name = integration.username_prefix + random_suffix()
-        self._policy_name = integration.policy_name_prefix + random_suffix()
+    def __init__(
+        self,
+        api: IamApi,
+        user_arguments: Mapping[str, Any],
+        policy_name_prefix: str,
+        revoke: Callable[[Mapping[str, str]], None],
+    ) -> None:
+        self._iam = api
+        self._arguments = user_arguments
+        self._revoke = revoke
+        self.user_name = api.username_prefix + random_suffix()
+        self._policy_name = policy_name_prefix + random_suffix()
         self.denied: list[str] = []
         self.unknown: list[str] = []
         self.is_left = False
@@ -113,4 +127,4 @@ class _Canary:
     def _remove(self) -> None:
         """Remove what may have been made, after an error that is no refusal."""
         handle = {"user_name": self.user_name, "path": self._iam.path, "policy_name": self._policy_name}
-        Outcome.of(lambda: self._iam.revoke(handle))
+        Outcome.of(lambda: self._revoke(handle))

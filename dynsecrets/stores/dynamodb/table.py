@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from dynsecrets._internal.fork_safety import reset_after_fork
+from dynsecrets._aws.client_cache import ClientCache, check_client_options, method_of
+from dynsecrets._aws.error_codes import DENIED, THROTTLED, code_of, text_of
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig, StoreError
-from dynsecrets.integrations.aws.errors import DENIED, code_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,23 +16,14 @@ if TYPE_CHECKING:
     import boto3
     from botocore.config import Config
 
-_METHODS: Final = {
-    "BatchGetItem": "batch_get_item",
-    "CreateTable": "create_table",
-    "DeleteItem": "delete_item",
-    "DescribeTable": "describe_table",
-    "GetItem": "get_item",
-    "PutItem": "put_item",
-    "Query": "query",
-    "Scan": "scan",
-    "UpdateItem": "update_item",
-    "UpdateTimeToLive": "update_time_to_live",
-}
 _TABLE: Final = re.compile(r"(arn:[a-z0-9-]+:dynamodb:[a-z0-9-]*:[0-9]*:table/)?[A-Za-z0-9_.-]{1,255}")
 _REFUSED: Final = "ConditionalCheckFailedException"
-_THROTTLED: Final = frozenset(
-    {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException", "Throttling"}
-)
+_SETTINGS: Final = {
+    # Not "adaptive": that slows down all calls of a process for one table partition that is busy.
+    "retries": {"mode": "standard", "total_max_attempts": 6},
+    "connect_timeout": 5,
+    "read_timeout": 10,
+}
 
 
 class ConditionFailed(Exception):
@@ -62,30 +52,16 @@ class Table:
     ) -> None:
         if not isinstance(name, str) or not _TABLE.fullmatch(name):
             raise InvalidConfig(
-                f"table {safe_repr(name)} is no name of a table: give letters, digits, '_', '-' and '.', "
+                f"table {safe_repr(name)} is not the name of a table: give letters, digits, '_', '-' and '.', "
                 "or the table's ARN"
             )
-        if session is not None and not callable(getattr(session, "client", None)):
-            raise InvalidConfig(f"session must be a boto3.Session, not {safe_repr(session)}")
-        for what, text in (("region", region), ("endpoint_url", endpoint_url)):
-            if text is not None and (not isinstance(text, str) or not text):
-                raise InvalidConfig(f"{what} must be text that is not empty, or None to have boto3 find it")
-        if config is not None and not callable(getattr(config, "merge", None)):
-            raise InvalidConfig(f"botocore_config must be a botocore.config.Config, not {safe_repr(config)}")
+        check_client_options(session, region, endpoint_url, config)
         self.name = name
-        self._session = session
         self._region = region
-        self._endpoint_url = endpoint_url
-        self._config = config
-        self._client: Any = None
         self._closed = False
-        self._lock = threading.Lock()
-        reset_after_fork(self._after_fork)
-
-    def _after_fork(self) -> None:
-        """Forget the parent's client: two processes must not share its connections."""
-        self._lock = threading.Lock()
-        self._client = None
+        self._clients = ClientCache(
+            lambda: session or _new_session(), endpoint_url=endpoint_url, config=config, settings=_SETTINGS
+        )
 
     def call(self, operation: str, *, lease_id: str | None = None, **arguments: Any) -> dict[str, Any]:
         """Make a call on the table (``operation`` is the API's own name) and return the answer.
@@ -95,7 +71,7 @@ class Table:
         if operation != "BatchGetItem":
             arguments["TableName"] = self.name
         try:
-            answer: dict[str, Any] = getattr(self.client(), _METHODS[operation])(**arguments)
+            answer: dict[str, Any] = method_of(self.client(), operation)(**arguments)
         except StoreError:
             raise
         except Exception as error:  # botocore's errors have no common root, and making a client reads files.
@@ -114,55 +90,32 @@ class Table:
             arguments["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def client(self) -> Any:
-        """Return the client of this process, made by the first who asks: boto3's sessions are not thread-safe."""
-        client = self._client
-        if client is None or self._closed:
-            with self._lock:
-                if self._closed:
-                    raise StoreError(f"the store is closed: make a new DynamoDBLeaseStore for {self.name}")
-                client = self._client = self._client or self._make()
-        return client
+        """Return the client of this process."""
+        if self._closed:
+            raise StoreError(f"the store is closed: make a new DynamoDBLeaseStore for {self.name}")
+        return self._clients.get("dynamodb", lambda: self._clients.make("dynamodb", self._region))
 
     def close(self) -> None:
         """Close the connections. Closing twice is fine."""
-        with self._lock:
-            self._closed = True
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
-
-    def _make(self) -> Any:
-        import boto3
-        from botocore.config import Config
-
-        from dynsecrets._version import __version__
-
-        config = Config(
-            # Not "adaptive": that slows down all calls of a process for one table partition that is busy.
-            retries={"mode": "standard", "total_max_attempts": 6},
-            connect_timeout=5,
-            read_timeout=10,
-            max_pool_connections=64,
-            user_agent_extra=f"dynsecrets/{__version__}",
-        )
-        return (self._session or boto3.Session()).client(
-            "dynamodb",
-            region_name=self._region,
-            endpoint_url=self._endpoint_url,
-            config=config if self._config is None else config.merge(self._config),
-        )
+        self._closed = True
+        self._clients.close()
 
     def _explain(self, error: Exception, operation: str, lease_id: str | None) -> StoreError:
         """Return the library's error for one of botocore's: what failed, and what to do."""
         code = code_of(error)
-        response: Any = getattr(error, "response", None)
-        says = f"{type(error).__name__}: {error}" if code is None else f"{code}: {response['Error'].get('Message', '')}"
+        says = text_of(error) or f"{type(error).__name__}: {error}"
         hint = ""
         if code == "ResourceNotFoundException" or "specified index" in says:
             hint = "; there is no such table in that account and region, or it lacks an index: create_table() makes it"
         elif code in DENIED:
             hint = f"; the credentials need dynamodb:{operation} on the table and on its index/*"
-        elif code in _THROTTLED:
+        elif code in THROTTLED:
             hint = "; the table takes no more calls just now, after several tries: raise its capacity, or use on-demand"
         message = f"{operation} on table {self.name} failed: {says.rstrip(': ')}{hint}"
         return StoreError(message, code=code, operation=operation, lease_id=lease_id)
+
+
+def _new_session() -> boto3.Session:
+    import boto3
+
+    return boto3.Session()

@@ -8,10 +8,10 @@ import threading
 
 import pytest
 
+from dynsecrets.cli.commands.leases import table
 from dynsecrets.cli.console import logging_to_stderr
 from dynsecrets.cli.errors import Terminated, UsageError, line_of, one_line, status_of
 from dynsecrets.cli.progress import Progress
-from dynsecrets.cli.tables import table
 from dynsecrets.errors import InvalidConfig, InvalidTTL
 from support.fakes import make_event
 from support.processes import wait_until

@@ -25,7 +25,8 @@ from dynsecrets import (
     ProvisionError,
     RevocationError,
 )
-from dynsecrets.engine.batch import _Batch, lease_all, revoke_all
+from dynsecrets._internal import concurrency
+from dynsecrets.engine.batch import lease_all, revoke_all
 from dynsecrets.engine.manager import engine_of
 from support.fakes import PATIENCE_S, FakeIntegration
 from support.places import PROGRAMS, ROOT
@@ -133,7 +134,7 @@ def test_a_failed_revocation_is_a_note_and_logged(caplog: pytest.LogCaptureFixtu
             lease_some(world)
 
         (note,) = caught.value.__notes__
-        assert note.startswith("Lease ")
+        assert note.startswith("lease ")
         assert "could not be revoked" in note
         assert any("not now" in record.message for record in caplog.records)
         world.integration.refusals = 0
@@ -321,16 +322,16 @@ def test_a_second_interrupt_does_not_wait(world: World, interrupts: Interrupts) 
 
 def test_an_interrupt_when_all_are_made_leaves_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it comes after the last lease, and before anybody has them, they are given back too."""
-    wait = _Batch._wait
+    wait = concurrency._await
     waits: list[str] = []
 
-    def interrupted(batch: _Batch) -> None:
-        wait(batch)
+    def interrupted(kept: Any, done: Any) -> None:
+        wait(kept, done)
         waits.append("over")
         if len(waits) == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(_Batch, "_wait", interrupted)
+    monkeypatch.setattr(concurrency, "_await", interrupted)
 
     with pytest.raises(KeyboardInterrupt):
         lease_some(world, held=True)

@@ -10,7 +10,7 @@ import pytest
 from dynsecrets import LeaseManager, ReapReport
 from dynsecrets.engine.manager import engine_of
 from dynsecrets.engine.service_clocks import ServiceClocks
-from dynsecrets.model.integration import Grant
+from dynsecrets.model.grant import Grant
 from support.builders import make_record
 from support.fakes import START, FakeClock, FakeIntegration
 from support.world import Gate, SkewedIntegration, World, started
@@ -257,7 +257,7 @@ class _Elsewhere(SkewedIntegration):
         """Grant by the clock there."""
         grant = super().provision(plan, config, ttl)
         values = {suffix: secret.reveal() for suffix, secret in grant.values.items()}
-        return Grant(values, self.service_time() + ttl, grant.handle)
+        return Grant(values, self.service_time() + ttl, grant.handle, issued_at=self.service_time())
 
 
 def test_a_machine_that_slept_revokes_when_it_wakes() -> None:
@@ -303,7 +303,7 @@ def test_a_grant_that_tells_its_age_is_counted_from_there(world: World) -> None:
         grant = provision(plan, config, ttl)
         world.clock.advance(2)
         values = {suffix: secret.reveal() for suffix, secret in grant.values.items()}
-        return Grant(values, grant.expires_at, grant.handle, timedelta(seconds=2))
+        return Grant(values, grant.expires_at, grant.handle, timedelta(seconds=2), grant.issued_at)
 
     world.integration.provision = slowly
     lease = world.issue("60s")

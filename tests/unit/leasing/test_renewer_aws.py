@@ -26,6 +26,7 @@ from dynsecrets import (
     renewing,
 )
 from dynsecrets.integrations.aws.sessions import following_session
+from dynsecrets.model.capabilities import AwsSessions
 from support.fakes import PATIENCE_S, FakeClock, FakeIntegration
 from support.renewal import ENDED_S, RENEWED_S, TTL, TTL_S, outage, renewer_of
 from support.world import World, together
@@ -48,7 +49,7 @@ ANSWER = b"<A><GetCallerIdentityResult><Arn>a</Arn></GetCallerIdentityResult></A
 SHORT = "6s"
 
 
-class PairedIntegration(FakeIntegration):
+class PairedIntegration(FakeIntegration, AwsSessions):
     """A third party whose keys and secrets tell which of them belong together."""
 
     def provision(self, plan: Mapping[str, str], config: DynamicSecretConfig, ttl: timedelta) -> Grant:
@@ -56,7 +57,11 @@ class PairedIntegration(FakeIntegration):
         grant = super().provision(plan, config, ttl)
         key = f"AKIA{plan['thing']}"
         values = MappingProxyType({"ACCESS_KEY_ID": key, "SECRET_ACCESS_KEY": secret_of(key)})
-        return Grant(values, grant.expires_at, grant.handle)
+        return Grant(values, grant.expires_at, grant.handle, issued_at=grant.issued_at)
+
+    def session(self, values: Mapping[str, str], is_young: Callable[[], bool], **kwargs: Any) -> boto3.Session:
+        """Return a session that follows nothing."""
+        return self.following_session(lambda: values, is_young, **kwargs)
 
     def following_session(
         self, read: Callable[[], Mapping[str, str]], is_young: Callable[[], bool], **kwargs: Any

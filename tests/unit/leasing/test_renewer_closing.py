@@ -15,6 +15,7 @@ from dynsecrets import (
     RevocationError,
     lease,
 )
+from dynsecrets.model.lease import values_by_suffix
 from support.fakes import PATIENCE_S
 from support.renewal import RENEWED_S, TTL_S, outage, renewer_of, until
 from support.world import Gate, World, started, together
@@ -296,7 +297,7 @@ def test_many_threads_read_while_it_renews(world: World) -> None:
         seen = set()
         for _ in turns():
             current = renewer.current
-            values = current.by_suffix()
+            values = values_by_suffix(current)
             assert values["ACCESS_KEY_ID"] == current["AWS_USER_ACCESS_KEY_ID"]
             assert renewer.status().failures == 0
             seen.add(current.id)

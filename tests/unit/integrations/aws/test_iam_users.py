@@ -201,7 +201,7 @@ def test_each_option_adds_its_own_actions_and_no_others(direct: AwsIamIntegratio
     assert actions(permissions_boundary=arn) - DEFAULT_ACTIONS == {"iam:PutUserPermissionsBoundary"}
 
 
-@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
+@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov", "aws-eusc", "aws-iso-f"])
 def test_required_policy_is_of_one_account_and_partition(direct: AwsIamIntegration, partition: str) -> None:
     """The ARNs name the partition and the account that were asked for."""
     document = direct.required_policy(account_id="123456789012", partition=partition)
@@ -376,7 +376,7 @@ def test_a_refusal_that_stays_is_waited_for_a_few_seconds(
     """A user that is there may be named without its ARN too, so the refusal is believed after a while."""
     slept: list[float] = []
     own = SimpleNamespace(sleep=slept.append, monotonic=time.monotonic)
-    monkeypatch.setattr("dynsecrets.integrations.aws.iam_users.time", own)
+    monkeypatch.setattr("dynsecrets.integrations.aws.iam_api.time", own)
     proxy.fail("PutUserPolicy", "AccessDenied", times=None)
 
     with pytest.raises(PermissionDenied, match="iam:PutUserPolicy"):
@@ -428,7 +428,7 @@ def test_no_attempt_is_sent_too_late(watched: AwsIamIntegration, proxy: Proxy, m
     """
     asleep = [0.0, 0.0]
     monkeypatch.setattr(
-        "dynsecrets.integrations.aws.send_deadline.SYSTEM_CLOCK",
+        "dynsecrets.integrations.aws.request_tracking.SYSTEM_CLOCK",
         SimpleNamespace(steady=lambda: asleep.pop() if asleep else 91),
     )
     proxy.fail("CreateUser", "drop_after")
@@ -472,7 +472,6 @@ def test_revoking_a_half_made_lease_looks_for_what_there_is(direct: AwsIamIntegr
     iam = aws.client("iam")
     plan = direct.plan(config_of(direct))
     iam.create_user(UserName=plan["user_name"], Path=plan["path"])
-    direct.clients.effects.begin()
     iam.put_user_policy(UserName=plan["user_name"], PolicyName="x", PolicyDocument=json.dumps(READ_REPORTS))
 
     direct.revoke(plan)
@@ -562,7 +561,7 @@ def test_an_absence_is_not_proved_too_late(
     watched: AwsIamIntegration, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once others may have taken a revocation over, no name is taken: whoever dies with it would leave it there."""
-    monkeypatch.setattr("dynsecrets.integrations.aws.send_deadline.SENT_WITHIN", timedelta(0))
+    monkeypatch.setattr("dynsecrets.integrations.aws.request_tracking.SENT_WITHIN", timedelta(0))
     proxy.fail("DeleteUser", "AccessDenied")
 
     with pytest.raises(RevocationError):

@@ -87,7 +87,7 @@ def test_is_used_on_both_sides_of_a_fork(dynamodb_service: DynamoDB, used: bool)
     parents, childs = make_record(), make_record()
     if used:
         store.insert(parents)
-    client = store._table._client
+    client = store._table._clients._clients.get("dynamodb")
 
     def child() -> tuple[bool, list[str]]:
         store.insert(childs)
@@ -108,9 +108,9 @@ def test_is_used_on_both_sides_of_a_fork(dynamodb_service: DynamoDB, used: bool)
 def test_is_forked_while_a_client_is_being_made(moto_dynamodb: DynamoDB) -> None:
     """A lock that a thread of the parent held doesn't stop the child."""
     store = moto_dynamodb.make()
-    store._table._client = None
+    store._table._clients._clients.clear()
 
-    with store._table._lock:
+    with store._table._clients._lock:
         found = in_child(lambda: list(store.records()))
 
     assert found == []

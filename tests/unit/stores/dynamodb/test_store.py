@@ -72,7 +72,9 @@ class TestContractOnMoto(Contract):
 def test_outlives_its_process(store: DynamoDBLeaseStore) -> None:
     """The table stays, and a store that is closed hinders no other one on the same table."""
     store.insert(record := make_record())
-    again = DynamoDBLeaseStore(store.table, store._table._session, store._table._endpoint_url)
+    again = DynamoDBLeaseStore(
+        store.table, endpoint_url=store._table._clients.endpoint_url, session=store._table._clients.session()
+    )
 
     store.close()
 
@@ -93,6 +95,7 @@ def test_refuses_what_names_no_table(given: Any) -> None:
         {"session": "default"},
         {"region": ""},
         {"endpoint_url": 8000},
+        {"endpoint_url": "nowhere"},
         {"botocore_config": {"retries": 1}},
         {"shards": 0},
         {"shards": 65},

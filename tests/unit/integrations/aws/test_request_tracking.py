@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dynsecrets.integrations.aws.send_deadline import SENT_WITHIN, SendDeadline, TooLate
+from dynsecrets.integrations.aws.request_tracking import SENT_WITHIN, SendDeadline, TooLate
 from dynsecrets.model.lifecycle import ABANDONED_AFTER
 from dynsecrets.model.timestamps import to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MODULE = "dynsecrets.integrations.aws.send_deadline"
+_MODULE = "dynsecrets.integrations.aws.request_tracking"
 
 
 @pytest.fixture
