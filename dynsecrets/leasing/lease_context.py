@@ -14,9 +14,8 @@ from dynsecrets._internal.messages import safe_repr
 from dynsecrets.engine.manager import check_manager, engine_of
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.leasing.decorator import decorate
-from dynsecrets.model.config import DynamicSecretConfig, check_wait
+from dynsecrets.model.config import UNSET, DynamicSecretConfig, Unset, check_wait
 from dynsecrets.model.record import check_metadata
-from dynsecrets.model.unset import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

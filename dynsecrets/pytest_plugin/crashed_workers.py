@@ -101,7 +101,7 @@ def account(store: LeaseStore, workers: Collection[CrashedWorker], reaped: Colle
     owners = {worker.owner for worker in workers if liveness(worker.owner) is ProcessState.GONE}
     known = {integration.name: integration for worker in workers for integration in worker.integrations}
     found = [record for record in store.records() if record.owner in owners]
-    lost = [record for record in found if record.live]
+    lost = [record for record in found if record.live and record.ended_at is None]
 
     manager = LeaseManager(store, integrations=known.values())
     try:

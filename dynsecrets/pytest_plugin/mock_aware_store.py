@@ -123,9 +123,9 @@ class MockAwareStore:
         self._settle()
         return self._mocked.count_live(name) + self.real.count_live(name)
 
-    def purge(self, before: datetime) -> int:
+    def purge(self, before: datetime, *, limit: int | None = None) -> int:
         """Forget old tombstones."""
-        return self._here().purge(before)
+        return self._here().purge(before, limit=limit)
 
     def processes(self, place: str) -> Sequence[str]:
         """Return the processes that live leases depend on where calls go just now."""

@@ -116,7 +116,7 @@ class Ledger:
                 self._tests.setdefault(event.lease_id, current_test())
                 self._open.add(event.lease_id)
                 self._heard.add(event.lease_id)
-            elif event.type == "revoked":
+            elif event.type in {"revoked", "released"}:
                 self._open.discard(event.lease_id)
             elif event.type == "reaped" and event.lease_id not in self._issued:
                 self._reaped[event.lease_id] = None

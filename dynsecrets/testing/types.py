@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dynsecrets.model.unset import UNSET, Unset
+from dynsecrets.model.config import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

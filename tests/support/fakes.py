@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from dynsecrets.clock import SYSTEM_CLOCK
 from dynsecrets.integrations.aws.options import PUBLIC_VALUES, IamUserOptions
 from dynsecrets.model.events import LeaseEvent
-from dynsecrets.model.grant import Grant
+from dynsecrets.model.grant import Grant, Remainder
 from dynsecrets.model.integration import Integration
-from dynsecrets.model.lease import Lease
+from dynsecrets.model.lease import Lease, LeaseStatus
 from dynsecrets.testing.fake_clock import PATIENCE_S, START
 from dynsecrets.testing.fake_clock import FakeClock as KitClock
 
@@ -91,6 +91,8 @@ class FakeIntegration(Integration):
         self.live: dict[str, Mapping[str, str]] = {}
         self.calls: list[tuple[str, str]] = []
         self.answers: deque[bool] = deque()
+        #: What ``revoke`` leaves for later, the next times: the thing is gone then if it ended.
+        self.remainders: deque[Remainder] = deque()
         self.skew = skew
         self._clock = clock
         self._lock = threading.Lock()
@@ -125,13 +127,16 @@ class FakeIntegration(Integration):
         issued_at = self._clock.now() + self.skew
         return Grant(values, issued_at + ttl, {**plan, "key": values["ACCESS_KEY_ID"]}, issued_at=issued_at)
 
-    def revoke(self, handle: Mapping[str, str]) -> None:
+    def revoke(self, handle: Mapping[str, str]) -> Remainder | None:
         """Delete the thing, if it is there."""
         thing = handle["thing"]
         self._step("revoke", thing)
         with self._lock:
-            self.live.pop(thing, None)
+            remainder = self.remainders.popleft() if self.remainders else None
+            if remainder is None or remainder.ended:
+                self.live.pop(thing, None)
         self._step("revoked", thing)
+        return remainder
 
     def is_usable(self, values: Mapping[str, str]) -> bool:
         """Say what was scripted, or else whether the token is one of a living thing."""
@@ -171,10 +176,16 @@ def make_lease(
     clock: FakeClock | None = None,
     ttl: timedelta = timedelta(minutes=30),
     integration: Integration | None = None,
-    revoke: Callable[[Lease], None] = Lease._mark_revoked,
+    revoke: Callable[[Lease], None] | None = None,
+    status: LeaseStatus | None = None,
 ) -> Lease:
     """Return a lease of ``AWS_USER``, granted just now, of values keyed by suffix. No manager knows it."""
     clock = clock or FakeClock()
+    noted = status or LeaseStatus()
+
+    def note(_: Lease) -> None:
+        noted.revoked = True
+
     return Lease(
         lease_id="1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d",
         name="AWS_USER",
@@ -184,7 +195,8 @@ def make_lease(
         expires_at=clock.now() + ttl,
         anchor=clock.steady(),
         steady=clock.steady,
-        revoke=revoke,
+        status=noted,
+        revoke=revoke or note,
     )
 
 

@@ -9,6 +9,7 @@ import logging
 import re
 import threading
 import uuid
+import weakref
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -532,12 +533,13 @@ def test_a_revoked_lease_does_not_expire(world: World) -> None:
 
 def test_a_lease_that_nobody_keeps_ends_all_the_same(world: World) -> None:
     """The manager doesn't need the ``Lease`` object to revoke it, nor does it keep it alive."""
-    lease_id = world.issue("10m").id
+    lease = world.issue("10m")
+    lease_id, kept = lease.id, weakref.ref(lease)
+    del lease
     gc.collect()
 
-    entry = engine_of(world.manager).state.leases.get(lease_id)
-    assert entry is not None
-    assert entry.lease() is None
+    assert engine_of(world.manager).state.leases.get(lease_id) is not None
+    assert kept() is None
     world.advance(600)
     assert world.state(lease_id) == "revoked"
 

@@ -323,6 +323,16 @@ class TestSecrecy:
 
         assert states == [f"<Lease {who}, {state}>" for state in ("valid", "expired", "revoked")]
 
+    def test_its_repr_shows_no_user_that_is_a_secret(self, canary: str) -> None:
+        """An integration may say that even its users' names are nobody's business."""
+
+        class Discreet(FakeIntegration):
+            public_values: frozenset[str] = frozenset()
+
+        lease = make_lease({"USERNAME": canary}, integration=Discreet())
+
+        assert canary not in f"{lease!r} {lease} {dict(lease)}"
+
     def test_views_and_copies_of_it_are_masked(self, lease: Lease, canary: str) -> None:
         """What is commonly made of a mapping to look at it is masked too, and the names can be read."""
         for view in (dict(lease), list(lease.values()), {**lease}, sorted(lease.items())):
