@@ -43,9 +43,12 @@ _FIRST_READ: Final = 16
 class ReapReport:
     """What a reaper did, as lists of lease ids.
 
-    ``revoked`` were revoked by it, ``released`` were given back by it and end by themselves, ``failed`` could not be
-    revoked (their records say why, and it is tried again; or they are due and can't be read, which the log explains),
-    ``skipped`` are being revoked by somebody else.
+    Args:
+        revoked: Those that it revoked.
+        released: Those that it gave back, and that end by themselves later.
+        failed: Those that could not be revoked (their records say why, and it is tried again), or that are due and
+            can't be read, which the log explains.
+        skipped: Those that somebody else is revoking.
     """
 
     revoked: list[str] = attrs.field(factory=list)
@@ -54,7 +57,12 @@ class ReapReport:
     skipped: list[str] = attrs.field(factory=list)
 
     def add(self, lease_id: str, outcome: RevocationOutcome) -> None:
-        """Count one lease."""
+        """Count one lease.
+
+        Args:
+            lease_id: Its id.
+            outcome: What came of it.
+        """
         lists = {
             RevocationOutcome.REVOKED: self.revoked,
             RevocationOutcome.RELEASED: self.released,

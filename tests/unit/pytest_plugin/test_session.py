@@ -491,3 +491,39 @@ def test_it(dynsecrets_lease, dynsecrets_config):
     assert len(left) == 2
     assert summary(result) == "1 lease issued, 1 revoked, 0 leaked; 2 of an earlier run revoked"
     assert aws_env.users() == []
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["ended", "released"])
+@pytest.mark.parametrize(
+    "fixture", ["dynsecrets_lease(dynsecrets_config)", "dynsecrets_manager.issue(dynsecrets_config)"]
+)
+def test_what_is_left_for_later_is_no_leak(project: Project, ended: bool, fixture: str) -> None:
+    """A lease that the third party takes away later was given back, and fails no run."""
+    conftest = f"""
+from datetime import UTC, datetime, timedelta
+import pytest
+from dynsecrets import DynamicSecretConfig, Remainder
+from dynsecrets.testing import MemoryIntegration
+
+class Slow(MemoryIntegration):
+    def revoke(self, handle):
+        return Remainder({ended}, datetime.now(UTC) + timedelta(hours=1))
+
+CONFIG = DynamicSecretConfig("AWS_USER", Slow())
+
+@pytest.fixture(scope="session")
+def dynsecrets_config():
+    return CONFIG
+"""
+
+    result = project.start(
+        f"""
+def test_it(dynsecrets_lease, dynsecrets_manager, dynsecrets_config):
+    {fixture}.revoke()
+""",
+        conftest=conftest,
+    )
+
+    result.assert_outcomes(passed=1)
+    assert result.ret == 0
+    assert summary(result) == "1 lease issued, 1 revoked, 0 leaked"
