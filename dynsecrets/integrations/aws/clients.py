@@ -82,7 +82,7 @@ class AwsClients:
         """Return an STS client on the integration's own credentials."""
         return self.cache.get("sts", lambda: self.cache.make("sts", self.region or _FALLBACK_REGION))
 
-    def caller_identity(self, values: Mapping[str, str]) -> dict[str, Any]:
+    def caller_identity(self, values: Mapping[str, str | Secret]) -> dict[str, Any]:
         """Ask STS who a leased key is. ``sts:GetCallerIdentity`` needs no permissions (STS API reference)."""
         client = self.cache.get("probe", self._make_probe)
         self._probed.values = values

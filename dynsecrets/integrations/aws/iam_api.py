@@ -89,6 +89,11 @@ class IamApi:
         return arguments
 
 
+def account_of(arn: str) -> str:
+    """Return the number of the account that an ARN is of."""
+    return arn.split(":")[4]
+
+
 def _repeated(make: Callable[[], Any]) -> Any:
     """Return what a call returns, which is made again while it fails in a way that passes."""
     for delay in _PASSING_DELAYS:

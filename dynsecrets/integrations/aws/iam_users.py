@@ -19,8 +19,9 @@ from dynsecrets._internal.concurrency import Fanout, Outcome
 from dynsecrets.integrations.aws import required_policy, verification
 from dynsecrets.integrations.aws.clients import AwsClients, check_credentials
 from dynsecrets.integrations.aws.errors import scrub, translate
-from dynsecrets.integrations.aws.iam_api import IamApi
+from dynsecrets.integrations.aws.iam_api import IamApi, account_of
 from dynsecrets.integrations.aws.iam_limits import MAX_POLICY_NAME, MAX_USER_NAME, check_path, check_prefix
+from dynsecrets.integrations.aws.request_tracking import SENT_WITHIN
 from dynsecrets.integrations.aws.user_creation import UserCreation
 from dynsecrets.integrations.aws.user_deletion import UserDeletion
 from dynsecrets.model.integration import Found, Grant, Identity, Integration
@@ -46,6 +47,8 @@ class AwsIamIntegration(Integration):
 
     #: IAM is eventually consistent: until a user is this old, "no such user" is no proof that there is none.
     settles_after: timedelta = timedelta(seconds=10)
+    #: The same where just the plan is known: until then CreateUser may have been sent, by a process that was suspended.
+    plan_settles_after: timedelta = SENT_WITHIN + settles_after
     value_suffixes: frozenset[str] = frozenset(
         {"ACCESS_KEY_ID", "ARN", "POLICY_NAME", "SECRET_ACCESS_KEY", "USERNAME", "USER_ID"}
     )
@@ -118,7 +121,9 @@ class AwsIamIntegration(Integration):
     @override
     def revoke(self, handle: Mapping[str, str]) -> None:
         """Delete the user and everything that hangs on it; nothing outside of the path and prefix."""
-        UserDeletion(self._api, self._fanout, self.settles_after).run(handle)
+        UserDeletion(
+            self._api, self._fanout, settles_after=self.settles_after, plan_settles_after=self.plan_settles_after
+        ).run(handle)
 
     @override
     def is_usable(self, values: Mapping[str, str]) -> bool:
@@ -183,7 +188,7 @@ class AwsIamIntegration(Integration):
                     "user_name": user["UserName"],
                     "path": user["Path"],
                     "created_at": to_milliseconds(user["CreateDate"]),
-                    "account": user["Arn"].split(":")[4],
+                    "account": account_of(user["Arn"]),
                 }
                 yield Found(name=user["UserName"], handle=handle, created_at=user["CreateDate"])
 

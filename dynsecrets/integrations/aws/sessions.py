@@ -10,6 +10,7 @@ from botocore.credentials import CredentialProvider, Credentials, ReadOnlyCreden
 from typing_extensions import override
 
 from dynsecrets._aws.error_codes import UNKNOWN_KEY
+from dynsecrets.model.masking import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,7 +57,7 @@ class FollowingCredentials(RefreshableCredentials):
     once for each attempt.
     """
 
-    def __init__(self, read: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(self, read: Callable[[], Mapping[str, str | Secret]]) -> None:
         self._read = read
         self.method = "dynsecrets"
         # Never to be refreshed: what is read is fresh.
@@ -91,9 +92,14 @@ class FollowingProvider(CredentialProvider):
         return self._credentials
 
 
-def frozen(values: Mapping[str, str]) -> ReadOnlyCredentials:
+def frozen(values: Mapping[str, str | Secret]) -> ReadOnlyCredentials:
     """Return a lease's values as botocore's pair of keys."""
-    return ReadOnlyCredentials(values["ACCESS_KEY_ID"], values["SECRET_ACCESS_KEY"], values.get("SESSION_TOKEN"))
+    secret = values["SECRET_ACCESS_KEY"]
+    return ReadOnlyCredentials(
+        str(values["ACCESS_KEY_ID"]),
+        secret.reveal() if isinstance(secret, Secret) else secret,
+        values.get("SESSION_TOKEN"),
+    )
 
 
 def following_session(read: Callable[[], Mapping[str, str]], **kwargs: Any) -> TolerantSession:

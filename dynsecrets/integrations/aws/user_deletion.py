@@ -46,16 +46,20 @@ _EXTRAS: Final = (
 #: How long to wait between looks at a user that may not be visible yet, in seconds; the last one repeats.
 _PAUSES: Final = (0.25, 0.5, 1.0, 2.0)
 _MORE_LOOKS: Final = 40
-#: A date that lies this far in the future was written by a clock that was wrong.
-_SET_BACK: Final = timedelta(minutes=1)
+#: What takes longer than this is not waited for here: whoever revokes comes again.
+_LONGEST_WAIT: Final = timedelta(seconds=15)
+#: A date that lies this far in the future was written by a clock that is set right by now: AWS refuses requests that
+#: are signed by one that is five minutes off (IAM User Guide, "Troubleshoot Signature Version 4").
+_SET_BACK: Final = timedelta(minutes=5)
 
 
 class UserDeletion:
     """One revocation of one user."""
 
-    def __init__(self, api: IamApi, fanout: Fanout, settles_after: timedelta) -> None:
+    def __init__(self, api: IamApi, fanout: Fanout, *, settles_after: timedelta, plan_settles_after: timedelta) -> None:
         self._iam = api
         self._settles_after = settles_after
+        self._plan_settles_after = plan_settles_after
         self._fanout = fanout
         self._denied: list[str] = []
         self._deadline = SendDeadline()
@@ -73,6 +77,7 @@ class UserDeletion:
             raise self._failure(exc, "DeleteUser") from scrub(exc)
 
     def _delete(self, user_name: str, handle: Mapping[str, str]) -> None:
+        left = timedelta(0)
         for pause in (*_PAUSES, *[_PAUSES[-1]] * _MORE_LOOKS):
             answer = self._first_round(user_name, handle)
             if answer is None:
@@ -93,13 +98,16 @@ class UserDeletion:
                 raise failure from failure.__cause__ or scrub(answer)
             # Not even where a request of ours had no clear answer: it may have done nothing, and the next one have met
             # a server that doesn't know the user yet. And one of a process that is gone may still be under way.
-            if self._is_settled(handle, answer):
+            left = self._unsettled_for(handle, answer)
+            if left <= timedelta(0):
                 self._check_account(handle)
                 return
+            if left > _LONGEST_WAIT:
+                break
             time.sleep(pause)
         raise RevocationError(
-            f"AWS knows no user {safe_repr(user_name)}, and by AWS's own clock that user is too young "
-            "for this to be proof"
+            f"AWS knows no user {safe_repr(user_name)}, which may still come to be, so short a time after it was asked "
+            f"for; it is looked for again, and in {left.total_seconds():.0f} s its absence is proof"
         )
 
     def _first_round(self, user_name: str, handle: Mapping[str, str]) -> Exception | None:
@@ -250,14 +258,17 @@ class UserDeletion:
                 f"are of account {here}; revoke it with those of account {made_in}"
             )
 
-    def _is_settled(self, handle: Mapping[str, str], answer: Exception) -> bool:
-        """Tell whether a user is old enough for "no such user" to be believed."""
+    def _unsettled_for(self, handle: Mapping[str, str], answer: Exception) -> timedelta:
+        """Return for how long "no such user" is not to be believed yet."""
         since, now = handle.get("created_at"), service_date(getattr(answer, "response", None))
+        settles_after = self._settles_after
         if since is None or now is None:
-            # Planned by a local clock, which may have been set back since; an age can't be negative.
-            since, now = handle.get("planned_at", since), datetime.now(UTC)
+            # By a local clock, which may have been set back since.
+            since, now = since or handle.get("asked_at"), datetime.now(UTC)
+            if since is None:
+                since, settles_after = handle.get("planned_at"), self._plan_settles_after
         try:
             age = now - datetime.fromisoformat(since or "")
         except ValueError:
-            return True
-        return age >= self._settles_after or age < -_SET_BACK
+            return timedelta(0)
+        return timedelta(0) if age < -_SET_BACK else settles_after - age
