@@ -46,6 +46,11 @@ _EXTRAS: Final = (
 #: How long to wait between looks at a user that may not be visible yet, in seconds; the last one repeats.
 _PAUSES: Final = (0.25, 0.5, 1.0, 2.0)
 _MORE_LOOKS: Final = 40
+#: The same while IAM still says that something hangs on a user though all of it was deleted: seen for a third of a
+#: second.
+_CONFLICT_DELAYS: Final = (0.1, 0.2, 0.4)
+#: What the serial number of a virtual MFA device, which is an ARN, has and that of a piece of hardware hasn't.
+_VIRTUAL_DEVICE: Final = ":mfa/"
 #: What takes longer than this is not waited for here: whoever revokes comes again.
 _LONGEST_WAIT: Final = timedelta(seconds=15)
 #: A date that lies this far in the future was written by a clock that is set right by now: AWS refuses requests that
@@ -61,7 +66,10 @@ class UserDeletion:
         self._settles_after = settles_after
         self._plan_settles_after = plan_settles_after
         self._fanout = fanout
+        #: Refused actions that stand against the deletion, and those that would have told what does.
         self._denied: list[str] = []
+        self._unseen: list[str] = []
+        self._devices: list[str] = []
         self._deadline = SendDeadline()
 
     def run(self, handle: Mapping[str, str]) -> None:
@@ -81,13 +89,13 @@ class UserDeletion:
         for pause in (*_PAUSES, *[_PAUSES[-1]] * _MORE_LOOKS):
             answer = self._first_round(user_name, handle)
             if answer is None:
-                answer = self._delete_user(user_name)
-            if answer is not None and code_of(answer) == "DeleteConflict":
+                answer = self._try("DeleteUser", UserName=user_name)
+            if _is_conflict(answer):
                 self._sweep(user_name, _BASIC)
-                answer = self._delete_user(user_name)
-            if answer is not None and code_of(answer) == "DeleteConflict":
+                answer = self._try_patiently("DeleteUser", UserName=user_name)
+            if _is_conflict(answer):
                 self._sweep_extras(user_name)
-                answer = self._delete_user(user_name)
+                answer = self._try_patiently("DeleteUser", UserName=user_name)
             if answer is None:
                 return
             absent = code_of(answer) == "NoSuchEntity" or (
@@ -129,13 +137,22 @@ class UserDeletion:
         self._all(user_name, todo)
         return None
 
-    def _delete_user(self, user_name: str) -> Exception | None:
-        """Delete the user; return what stood against it."""
+    def _try(self, operation: str, **arguments: Any) -> Exception | None:
+        """Make a call; return what stood against it."""
         try:
-            self._iam.call("DeleteUser", UserName=user_name)
+            self._iam.call(operation, **arguments)
         except Exception as exc:  # judged by the caller.
             return exc
         return None
+
+    def _try_patiently(self, operation: str, **arguments: Any) -> Exception | None:
+        """Make a call that IAM may refuse for a moment after what stood against it was deleted."""
+        for delay in _CONFLICT_DELAYS:
+            answer = self._try(operation, **arguments)
+            if not _is_conflict(answer):
+                return answer
+            time.sleep(delay)
+        return self._try(operation, **arguments)
 
     def _is_absent(self, user_name: str, handle: Mapping[str, str]) -> bool:
         """Find out whether a user that can't be deleted is there at all, with the permissions that leasing needs.
@@ -149,7 +166,7 @@ class UserDeletion:
             self._iam.call("CreateUser", deadline=self._deadline, UserName=user_name, **arguments)
         except Exception:  # it exists, or nothing can be told; the refusal stands.
             return False
-        return self._delete_user(user_name) is None
+        return self._try("DeleteUser", UserName=user_name) is None
 
     def _sweep(
         self, user_name: str, kinds: Sequence[tuple[str, str, str, Mapping[str, str | None]]]
@@ -166,12 +183,14 @@ class UserDeletion:
             for found in listing.value or ():
                 arguments = {name: found if key is None else found[key] for name, key in names.items()}
                 todo.append((deleter, arguments))
+                if _VIRTUAL_DEVICE in arguments.get("SerialNumber", ""):
+                    self._devices.append(arguments["SerialNumber"])
         missing = [error for _, error in failed if code_of(error) == "NoSuchEntity"]
         if len(missing) == len(kinds):
             # One server that knows the user, though nothing hangs on it, says more than others that don't.
             return missing[0]
         self._all(user_name, todo)
-        self._note_all(failed)
+        self._note_all(failed, self._unseen)
         return None
 
     def _sweep_extras(self, user_name: str) -> None:
@@ -181,10 +200,14 @@ class UserDeletion:
         except DynsecretsError as error:
             # Not every partition has every kind. DeleteUser tells whether it mattered.
             logger.info("Not all that may hang on user %s could be looked for: %s", user_name, error)
-        try:
-            self._iam.call("DeleteLoginProfile", UserName=user_name)
-        except Exception as exc:  # noted, and DeleteUser tells whether it mattered.
-            self._note_all([("DeleteLoginProfile", exc)])
+        refused = self._try("DeleteLoginProfile", UserName=user_name)
+        if refused is not None:
+            self._note_all([("DeleteLoginProfile", refused)], self._unseen)
+        for device in self._devices:
+            # A device that was deactivated stands against nothing, and would stay in the account for ever.
+            refused = self._try_patiently("DeleteVirtualMFADevice", SerialNumber=device)
+            if refused is not None and code_of(refused) != "NoSuchEntity":
+                logger.warning("The virtual MFA device %s of user %s is left: %s", device, user_name, scrub(refused))
 
     def _all(self, user_name: str, todo: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Make calls at the same time; what is missing already is fine, all else is noted or raised."""
@@ -193,10 +216,11 @@ class UserDeletion:
         ]
         outcomes = zip(todo, self._fanout.together(calls), strict=True)
         self._note_all(
-            [(operation, outcome.error) for (operation, _), outcome in outcomes if outcome.error is not None]
+            [(operation, outcome.error) for (operation, _), outcome in outcomes if outcome.error is not None],
+            self._denied,
         )
 
-    def _note_all(self, failed: Sequence[tuple[str, Exception]]) -> None:
+    def _note_all(self, failed: Sequence[tuple[str, Exception]], refused: list[str]) -> None:
         """Keep refused actions for the end, so that everything else is still tried; raise the first other error."""
         others: list[tuple[Exception, DynsecretsError]] = []
         for operation, error in failed:
@@ -204,7 +228,7 @@ class UserDeletion:
                 continue
             translated = translate(error, operation, revoking=True)
             if isinstance(translated, PermissionDenied):
-                self._denied += [action for action in translated.actions if action not in self._denied]
+                refused += [action for action in translated.actions if action not in refused]
             else:
                 others.append((error, translated))
         if others:
@@ -212,25 +236,32 @@ class UserDeletion:
             raise translated from scrub(error)
 
     def _failure(self, error: Exception, operation: str) -> DynsecretsError:
-        """Return the error of a revocation, caused by a ``PermissionDenied`` that names all that was refused."""
+        """Return the error of a revocation, caused by a ``PermissionDenied`` that names all that was refused.
+
+        What could not be looked for is named beside a conflict, which may come of it, and is never the reason given.
+        """
         translated = translate(error, operation, revoking=True)
         actions = list(self._denied)
         if isinstance(translated, PermissionDenied):
             actions += [action for action in translated.actions if action not in actions]
-        if not actions:
+        unseen = self._unseen if _is_conflict(error) else []
+        if not actions and not unseen:
             return translated
         denied = PermissionDenied(
-            f"the integration's credentials may not {', '.join(actions)}",
-            actions=actions,
+            f"the integration's credentials may not {', '.join([*actions, *unseen])}",
+            actions=[*actions, *unseen],
             code="AccessDenied",
             operation=operation,
         )
         denied.__cause__ = scrub(error)
-        failure = RevocationError(
-            f"the user can't be deleted: {denied}; grant it, or delete the user by hand ({translated})",
-            code=code_of(error),
-            operation=operation,
-        )
+        if actions:
+            why = f"{denied}; grant it, or delete the user by hand ({translated})"
+        else:
+            why = (
+                f"{translated}; something hangs on it that can't be found, or deleted, without "
+                f"{', '.join(unseen)}: grant that, or delete the user by hand"
+            )
+        failure = RevocationError(f"the user can't be deleted: {why}", code=code_of(error), operation=operation)
         failure.__cause__ = denied
         return failure
 
@@ -272,3 +303,8 @@ class UserDeletion:
         except ValueError:
             return timedelta(0)
         return timedelta(0) if age < -_SET_BACK else settles_after - age
+
+
+def _is_conflict(answer: Exception | None) -> bool:
+    """Tell whether IAM refuses to delete something because of what hangs on it."""
+    return answer is not None and code_of(answer) == "DeleteConflict"
