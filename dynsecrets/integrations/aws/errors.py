@@ -34,6 +34,11 @@ def is_unresolved(error: BaseException, user_name: str) -> bool:
     return code_of(error) in DENIED and f"resource: user {user_name}" in str(error)
 
 
+def is_conflict(error: BaseException | None) -> bool:
+    """Tell whether IAM refuses to delete something because of what hangs on it."""
+    return error is not None and code_of(error) == "DeleteConflict"
+
+
 def is_unreadable(error: BaseException) -> bool:
     """Tell whether an answer arrived that is no answer of the service: its end is missing, or a proxy wrote it."""
     from botocore.parsers import ResponseParserError

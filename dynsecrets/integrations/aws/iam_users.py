@@ -96,7 +96,7 @@ class AwsIamIntegration(Integration):
     def plan(self, config: DynamicSecretConfig) -> dict[str, str]:
         """Choose the random names of a user and its policy, and list what else will be attached."""
         plan = {
-            "user_name": self.username_prefix + random_suffix(),
+            "user_name": self._api.know(self.username_prefix + random_suffix()),
             "path": self.path,
             "planned_at": to_milliseconds(datetime.now(UTC)),
         }
@@ -190,7 +190,7 @@ class AwsIamIntegration(Integration):
                     "created_at": to_milliseconds(user["CreateDate"]),
                     "account": account_of(user["Arn"]),
                 }
-                yield Found(name=user["UserName"], handle=handle, created_at=user["CreateDate"])
+                yield Found(name=self._api.know(user["UserName"]), handle=handle, created_at=user["CreateDate"])
 
     @override
     def name_of(self, handle: Mapping[str, str]) -> str:

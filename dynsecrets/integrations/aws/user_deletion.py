@@ -15,7 +15,7 @@ from dynsecrets._aws.error_codes import code_of, service_date
 from dynsecrets._internal.log import logger
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import DynsecretsError, PermissionDenied, RevocationError
-from dynsecrets.integrations.aws.errors import is_unresolved, scrub, translate
+from dynsecrets.integrations.aws.errors import is_conflict, is_unresolved, scrub, translate
 from dynsecrets.integrations.aws.request_tracking import SendDeadline
 
 if TYPE_CHECKING:
@@ -46,9 +46,6 @@ _EXTRAS: Final = (
 #: How long to wait between looks at a user that may not be visible yet, in seconds; the last one repeats.
 _PAUSES: Final = (0.25, 0.5, 1.0, 2.0)
 _MORE_LOOKS: Final = 40
-#: The same while IAM still says that something hangs on a user though all of it was deleted: seen for a third of a
-#: second.
-_CONFLICT_DELAYS: Final = (0.1, 0.2, 0.4)
 #: What the serial number of a virtual MFA device, which is an ARN, has and that of a piece of hardware hasn't.
 _VIRTUAL_DEVICE: Final = ":mfa/"
 #: What takes longer than this is not waited for here: whoever revokes comes again.
@@ -70,6 +67,7 @@ class UserDeletion:
         self._denied: list[str] = []
         self._unseen: list[str] = []
         self._devices: list[str] = []
+        self._swept = 0
         self._deadline = SendDeadline()
 
     def run(self, handle: Mapping[str, str]) -> None:
@@ -78,7 +76,9 @@ class UserDeletion:
             return
         user_name = self._within_reach(handle)
         try:
+            self._check_path(user_name)
             self._delete(user_name, handle)
+            self._iam.forget(user_name)
         except DynsecretsError:
             raise
         except Exception as exc:
@@ -90,12 +90,12 @@ class UserDeletion:
             answer = self._first_round(user_name, handle)
             if answer is None:
                 answer = self._try("DeleteUser", UserName=user_name)
-            if _is_conflict(answer):
+            if is_conflict(answer):
                 self._sweep(user_name, _BASIC)
-                answer = self._try_patiently("DeleteUser", UserName=user_name)
-            if _is_conflict(answer):
-                self._sweep_extras(user_name)
-                answer = self._try_patiently("DeleteUser", UserName=user_name)
+                answer = self._try("DeleteUser", patiently=True, UserName=user_name)
+            if is_conflict(answer):
+                found = self._sweep_extras(user_name)
+                answer = self._try("DeleteUser", patiently=found, UserName=user_name)
             if answer is None:
                 return
             absent = code_of(answer) == "NoSuchEntity" or (
@@ -137,22 +137,13 @@ class UserDeletion:
         self._all(user_name, todo)
         return None
 
-    def _try(self, operation: str, **arguments: Any) -> Exception | None:
+    def _try(self, operation: str, *, patiently: bool = False, **arguments: Any) -> Exception | None:
         """Make a call; return what stood against it."""
         try:
-            self._iam.call(operation, **arguments)
+            (self._iam.call_once_free if patiently else self._iam.call)(operation, **arguments)
         except Exception as exc:  # judged by the caller.
             return exc
         return None
-
-    def _try_patiently(self, operation: str, **arguments: Any) -> Exception | None:
-        """Make a call that IAM may refuse for a moment after what stood against it was deleted."""
-        for delay in _CONFLICT_DELAYS:
-            answer = self._try(operation, **arguments)
-            if not _is_conflict(answer):
-                return answer
-            time.sleep(delay)
-        return self._try(operation, **arguments)
 
     def _is_absent(self, user_name: str, handle: Mapping[str, str]) -> bool:
         """Find out whether a user that can't be deleted is there at all, with the permissions that leasing needs.
@@ -189,25 +180,28 @@ class UserDeletion:
         if len(missing) == len(kinds):
             # One server that knows the user, though nothing hangs on it, says more than others that don't.
             return missing[0]
+        self._swept += len(todo)
         self._all(user_name, todo)
         self._note_all(failed, self._unseen)
         return None
 
-    def _sweep_extras(self, user_name: str) -> None:
-        """Delete what only a user itself, or somebody else, can have added."""
+    def _sweep_extras(self, user_name: str) -> bool:
+        """Delete what only a user itself, or somebody else, can have added; tell whether anything was."""
+        before = self._swept
         try:
             self._sweep(user_name, _EXTRAS)
         except DynsecretsError as error:
             # Not every partition has every kind. DeleteUser tells whether it mattered.
             logger.info("Not all that may hang on user %s could be looked for: %s", user_name, error)
-        refused = self._try("DeleteLoginProfile", UserName=user_name)
-        if refused is not None:
-            self._note_all([("DeleteLoginProfile", refused)], self._unseen)
+        refused_login = self._try("DeleteLoginProfile", UserName=user_name)
+        if refused_login is not None:
+            self._note_all([("DeleteLoginProfile", refused_login)], self._unseen)
         for device in self._devices:
             # A device that was deactivated stands against nothing, and would stay in the account for ever.
-            refused = self._try_patiently("DeleteVirtualMFADevice", SerialNumber=device)
+            refused = self._try("DeleteVirtualMFADevice", patiently=True, SerialNumber=device)
             if refused is not None and code_of(refused) != "NoSuchEntity":
                 logger.warning("The virtual MFA device %s of user %s is left: %s", device, user_name, scrub(refused))
+        return refused_login is None or self._swept > before
 
     def _all(self, user_name: str, todo: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Make calls at the same time; what is missing already is fine, all else is noted or raised."""
@@ -244,7 +238,7 @@ class UserDeletion:
         actions = list(self._denied)
         if isinstance(translated, PermissionDenied):
             actions += [action for action in translated.actions if action not in actions]
-        unseen = self._unseen if _is_conflict(error) else []
+        unseen = self._unseen if is_conflict(error) else []
         if not actions and not unseen:
             return translated
         denied = PermissionDenied(
@@ -269,12 +263,19 @@ class UserDeletion:
         """Return the user's name if it is one of this integration's: records can be wrong, or tampered with."""
         user_name = handle.get("user_name", "")
         if not self._iam.is_ours(user_name) or handle.get("path") != self._iam.path:
-            raise RevocationError(
-                f"user {safe_repr(user_name)} under path {safe_repr(handle.get('path'))} is none of this integration's "
-                f"({self._iam.path}{self._iam.username_prefix}…), so nothing was deleted; revoke it with the "
-                "integration that made it, or look into who changed the record"
-            )
+            raise self._out_of_reach(f"user {safe_repr(user_name)} under path {safe_repr(handle.get('path'))}")
         return user_name
+
+    def _check_path(self, user_name: str) -> None:
+        """Refuse to touch a user that AWS has under another path than the record."""
+        if self._iam.is_elsewhere(user_name):
+            raise self._out_of_reach(f"user {safe_repr(user_name)}, which AWS has under another path,")
+
+    def _out_of_reach(self, what: str) -> RevocationError:
+        return RevocationError(
+            f"{what} is not one of this integration's ({self._iam.path}{self._iam.username_prefix}…), so nothing was "
+            "deleted; revoke it with the integration that made it, or look into who changed the record"
+        )
 
     def _check_account(self, handle: Mapping[str, str]) -> None:
         """Refuse to believe "no such user" in another account than the one that the user was made in."""
@@ -303,8 +304,3 @@ class UserDeletion:
         except ValueError:
             return timedelta(0)
         return timedelta(0) if age < -_SET_BACK else settles_after - age
-
-
-def _is_conflict(answer: Exception | None) -> bool:
-    """Tell whether IAM refuses to delete something because of what hangs on it."""
-    return answer is not None and code_of(answer) == "DeleteConflict"

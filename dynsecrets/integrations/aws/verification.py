@@ -67,7 +67,7 @@ class _Canary:
         self._iam = api
         self._arguments = user_arguments
         self._revoke = revoke
-        self.user_name = api.username_prefix + random_suffix()
+        self.user_name = api.know(api.username_prefix + random_suffix())
         self._policy_name = policy_name_prefix + random_suffix()
         self.denied: list[str] = []
         self.unknown: list[str] = []
@@ -129,7 +129,10 @@ class _Canary:
     def _call(
         self, user_name: str, operation: str, arguments: dict[str, Any], *, exists: bool
     ) -> dict[str, Any] | None:
-        outcome = Outcome.of(lambda: self._iam.call_once_there(user_name, operation, arguments, wait=exists))
+        if operation == "DeleteUser":
+            outcome = Outcome.of(lambda: self._iam.call_once_free(operation, UserName=user_name))
+        else:
+            outcome = Outcome.of(lambda: self._iam.call_once_there(user_name, operation, arguments, wait=exists))
         if outcome.error is None:
             return dict(outcome.value or {})
         if code_of(outcome.error) == "NoSuchEntity":

@@ -539,6 +539,56 @@ def test_nothing_outside_of_path_and_prefix_is_deleted(watched: AwsIamIntegratio
     assert proxy.actions("iam") == []
 
 
+def test_a_user_under_another_path_is_not_touched_though_the_credentials_could(
+    watched: AwsIamIntegration, make_integration: Callable[..., AwsIamIntegration], aws: Account, proxy: Proxy
+) -> None:
+    """The record's path can have been changed; AWS's own word is asked for where a name isn't this process's own."""
+    iam = aws.client("iam")
+    plan = make_integration(proxy.url).plan(config_of(watched))
+    iam.create_user(UserName=plan["user_name"], Path="/team/")
+    iam.create_access_key(UserName=plan["user_name"])
+
+    with pytest.raises(RevocationError, match=r"under another path.*nothing was deleted"):
+        watched.revoke(plan)
+
+    assert aws.users("/team/") == [plan["user_name"]]
+    assert proxy.actions("iam") == ["GetUser"]
+
+
+def test_who_may_not_ask_for_the_path_is_told_it_by_a_refusal_or_cannot_reach_it(
+    watched: AwsIamIntegration, make_integration: Callable[..., AwsIamIntegration], aws: Account, proxy: Proxy
+) -> None:
+    """A refusal may name the user's ARN; else the credentials are limited to the path, and that isn't asked again."""
+    other = make_integration(proxy.url)
+    elsewhere, ours, more = (other.plan(config_of(watched)) for _ in range(3))
+    for plan in (ours, more):
+        aws.client("iam").create_user(UserName=plan["user_name"], Path=plan["path"])
+    arn = f"arn:aws:iam::123456789012:user/team/{elsewhere['user_name']}"
+    message = f"User: arn:aws:iam::1:user/me is not authorized to perform: iam:GetUser on resource: {arn} because"
+    proxy.fail("GetUser", "AccessDenied", message=message)
+
+    with pytest.raises(RevocationError, match="under another path"):
+        make_integration(proxy.url).revoke(elsewhere)
+    proxy.fail("GetUser", "AccessDenied", times=None)
+    watched.revoke(ours)
+    watched.revoke(more)
+
+    assert proxy.count("GetUser") == 2
+    assert aws.users() == []
+
+
+def test_a_record_of_this_process_needs_no_asking(
+    watched: AwsIamIntegration, manager: LeaseManager, proxy: Proxy
+) -> None:
+    """What was leased here was made under the path: three calls revoke it."""
+    creds = manager.issue(config_of(watched))
+    proxy.clear()
+
+    manager.revoke(creds.id)
+
+    assert "GetUser" not in proxy.actions("iam")
+
+
 def test_an_absence_is_proved_with_what_the_account_demands(
     watched: AwsIamIntegration, manager: LeaseManager, aws: Account, proxy: Proxy
 ) -> None:

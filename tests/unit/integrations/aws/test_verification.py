@@ -124,6 +124,15 @@ def test_the_canary_has_the_guard_while_it_has_a_key(watched: AwsIamIntegration,
     assert aws.users() == []
 
 
+def test_a_conflict_for_a_moment_is_not_an_error(watched: AwsIamIntegration, aws: Account, proxy: Proxy) -> None:
+    """IAM may refuse to delete the canary though all that hung on it is gone."""
+    proxy.fail("DeleteUser", ("DeleteConflict", 409), times=2)
+
+    watched.verify()
+
+    assert aws.users() == []
+
+
 def test_an_interrupt_leaves_no_canary(watched: AwsIamIntegration, aws: Account) -> None:
     """Ctrl-C in the middle is followed by the deletions."""
 
