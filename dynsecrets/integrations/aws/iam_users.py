@@ -100,6 +100,10 @@ class AwsIamIntegration(Integration):
             "path": self.path,
             "planned_at": to_milliseconds(datetime.now(UTC)),
         }
+        account = self.clients.known_account()
+        if account is not None:
+            # A user that can't be found is looked for in the right account, though no answer tells where it was made.
+            plan["account"] = account
         if config.policy is not None or config.expiry_guard:
             plan["policy_name"] = self.policy_name_prefix + random_suffix()
         if config.managed_policy_arns:
@@ -142,7 +146,7 @@ class AwsIamIntegration(Integration):
         settings: dict[str, Any] = {
             "aws_access_key_id": values["ACCESS_KEY_ID"],
             "aws_secret_access_key": values["SECRET_ACCESS_KEY"],
-            **self._whereabouts(),
+            **self.clients.whereabouts(),
             **kwargs,
         }
         from dynsecrets.integrations.aws.sessions import TolerantSession
@@ -156,7 +160,7 @@ class AwsIamIntegration(Integration):
         """Return a ``boto3.Session`` whose clients sign each request with what ``read`` returns then."""
         from dynsecrets.integrations.aws.sessions import following_session
 
-        return following_session(read, is_young=is_young, **{**self._whereabouts(), **kwargs})
+        return following_session(read, is_young=is_young, **{**self.clients.whereabouts(), **kwargs})
 
     @override
     def following_aio_session(
@@ -165,11 +169,7 @@ class AwsIamIntegration(Integration):
         """Return the same of aioboto3 or aiobotocore. Raises ``ImportError`` where neither is installed."""
         from dynsecrets.integrations.aws.aio_sessions import following_aio_session
 
-        return following_aio_session(read, is_young, **{**self._whereabouts(), **kwargs})
-
-    def _whereabouts(self) -> dict[str, str | None]:
-        """Return the region and endpoint that sessions on leased users get."""
-        return {"region_name": self.clients.region, "endpoint_url": self.clients.endpoint_url}
+        return following_aio_session(read, is_young, **{**self.clients.whereabouts(), **kwargs})
 
     @override
     def service_time(self) -> datetime | None:
@@ -201,25 +201,55 @@ class AwsIamIntegration(Integration):
     def verify(self, *configs: DynamicSecretConfig) -> Identity:
         """Say who the credentials are, and prove that they can do the job on one canary user.
 
-        Returns account, ARN and unique id, from ``sts:GetCallerIdentity``. Raises ``PermissionDenied`` whose
-        ``actions`` are all of the default actions that are missing, and ``ProvisionError`` or ``RevocationError``
-        where something else is wrong. Where the account demands tags or a boundary of every user, pass a config that
-        has them: the canary gets those of the first. It has no policy but the expiry guard, and is gone when this
-        returns. Thread-safe.
+        The canary has no policy but the expiry guard, and is gone when this returns. A process that is killed
+        meanwhile leaves one that ``LeaseManager.sweep_orphans`` finds, and whose key AWS refuses within minutes.
+        Thread-safe.
+
+        Args:
+            *configs: Where the account demands tags or a boundary of every user, a config that has them: the canary
+                gets those of the first.
+
+        Returns:
+            Account, ARN and unique id of the credentials, from ``sts:GetCallerIdentity``.
+
+        Raises:
+            PermissionDenied: Its ``actions`` are all of the default actions that are missing.
+            ProvisionError: Something else is wrong.
+            RevocationError: Something else is wrong, and the canary may be left.
         """
         plan = self.plan(configs[0]) if configs else {}
         return verification.verify(self._api, self._api.user_arguments(plan), self.policy_name_prefix, self.revoke)
 
     @override
     def required_policy(
-        self, *configs: DynamicSecretConfig, account_id: str = "*", partition: str = "aws", sweep: bool = False
+        self,
+        *configs: DynamicSecretConfig,
+        account_id: str = "*",
+        partition: str = "aws",
+        sweep: bool = False,
+        by_prefix: bool = False,
     ) -> dict[str, Any]:
         """Return the least-privilege policy that this integration's own user needs to serve these configs.
 
-        ``account_id`` is the 12-digit number of the account or ``"*"``, ``partition`` one that botocore knows
-        (``"aws"``, ``"aws-cn"`` …); with ``sweep`` it allows for ``LeaseManager.sweep_orphans`` too. Raises
-        ``InvalidConfig``. Calls nothing.
+        Calls nothing.
+
+        Args:
+            *configs: What is to be leased; options of a config add their own actions.
+            account_id: The 12-digit number of the account, or ``"*"``.
+            partition: A partition that botocore knows: ``"aws"``, ``"aws-cn"`` …
+            sweep: Allow ``LeaseManager.sweep_orphans`` too.
+            by_prefix: Name the user prefix in the resource beside the path, which other applications may share.
+
+        Returns:
+            The policy document.
+
+        Raises:
+            InvalidConfig: An argument is not accepted.
         """
         return required_policy.required_policy(
-            self.path, configs, account_id=account_id, partition=partition, sweep=sweep
+            self.path + (self.username_prefix if by_prefix else ""),
+            configs,
+            account_id=account_id,
+            partition=partition,
+            sweep=sweep,
         )

@@ -77,6 +77,7 @@ class UserCreation:
         self._handle = self._with(created_at=to_milliseconds(created))
         if "Arn" in user:
             self._handle["account"] = account_of(user["Arn"])
+            self._api.clients.remember_account(self._handle["account"])
 
         document = render(config.policy, expires_at if config.expiry_guard else None)
         names, calls = self._attachments(document)

@@ -638,6 +638,44 @@ def test_no_such_user_is_not_believed_in_another_account(
     assert manager.get(creds.id).state == "revoking"
 
 
+def test_a_plan_names_its_account_as_soon_as_one_is_known(
+    direct: AwsIamIntegration, manager: LeaseManager, moto_server: Any
+) -> None:
+    """Integrations of one name and two accounts share a store: what was just planned isn't closed by the wrong one."""
+    from support.integrations import integration_of
+
+    first = direct.plan(config_of(direct))
+    creds = manager.issue(config_of(direct))
+    plan = planned_ago(direct, 3600)
+    elsewhere = integration_of(moto_server.new_account())
+
+    with pytest.raises(RevocationError, match="was made in account"):
+        elsewhere.revoke(plan)
+
+    assert "account" not in first, "nobody is asked before a plan is made"
+    assert plan["account"] == creds.arn.split(":")[4]
+
+
+def test_a_session_that_iam_refuses_is_explained(
+    watched: AwsIamIntegration, manager: LeaseManager, proxy: Proxy
+) -> None:
+    """Keys of GetSessionToken without MFA, as aws-vault makes them, are valid everywhere but here."""
+    proxy.fail("CreateUser", ("InvalidClientTokenId", 403), times=None)
+
+    with pytest.raises(ProvisionError, match=r"GetSessionToken unless they were made with MFA.*--no-session"):
+        manager.issue(config_of(watched))
+
+
+def test_the_resource_may_name_the_prefix_too(direct: AwsIamIntegration) -> None:
+    """Other applications may lease users below the same path; the seed's policy names the path alone."""
+    document = direct.required_policy(by_prefix=True, sweep=True)
+
+    assert [statement["Resource"] for statement in document["Statement"]] == [
+        "arn:aws:iam::*:user/dynsecrets/Dynsecrets-Dynamic-*",
+        "arn:aws:iam::*:user/dynsecrets/*",
+    ]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
