@@ -71,7 +71,7 @@ def following_aio_session(
         import aioboto3
     except ImportError:
         if kwargs:
-            msg = f"a session of aiobotocore takes no {', '.join(sorted(kwargs))}; install aioboto3 for that"
+            msg = f"a session of aiobotocore doesn't take {', '.join(sorted(kwargs))}; install aioboto3 for that"
             raise TypeError(msg) from None
         return session
     return aioboto3.Session(botocore_session=session, region_name=region_name, **kwargs)

@@ -46,7 +46,7 @@ def is_conflict(error: BaseException | None) -> bool:
 
 
 def is_unreadable(error: BaseException) -> bool:
-    """Tell whether an answer arrived that is no answer of the service: its end is missing, or a proxy wrote it."""
+    """Tell whether what arrived is not an answer of the service: its end is missing, or a proxy wrote it."""
     from botocore.parsers import ResponseParserError
 
     return isinstance(error, ResponseParserError)

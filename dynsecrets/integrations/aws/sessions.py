@@ -110,12 +110,9 @@ class FollowingProvider(CredentialProvider):
 
 def frozen(values: Mapping[str, str | Secret]) -> ReadOnlyCredentials:
     """Return a lease's values as botocore's pair of keys."""
-    secret = values["SECRET_ACCESS_KEY"]
-    return ReadOnlyCredentials(
-        str(values["ACCESS_KEY_ID"]),
-        secret.reveal() if isinstance(secret, Secret) else secret,
-        values.get("SESSION_TOKEN"),
-    )
+    names = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")
+    plain = (value.reveal() if isinstance(value, Secret) else value for value in map(values.get, names))
+    return ReadOnlyCredentials(*plain)
 
 
 def following_session(

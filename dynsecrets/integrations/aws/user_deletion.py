@@ -1,7 +1,9 @@
 """Deleting a leased user: three calls where the record knows its names, a thorough second look where it doesn't.
 
-The key dies in the first round trip, whatever comes after. DeleteUser is what proves the end: IAM refuses it with
-DeleteConflict while anything hangs on the user (IAM API reference, DeleteUser), so what was overlooked is found.
+The key dies in the first round trip, whatever comes after. (Before that just a user that this process has not named
+itself is asked for, where the credentials may: its path proves that it is ours.) DeleteUser is what proves the end: IAM
+refuses it with DeleteConflict while anything hangs on the user (IAM API reference, DeleteUser), and for a moment after
+that, so what was overlooked is found.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from dynsecrets._aws.error_codes import code_of, service_date, text_of
 
 def answered(**error: Any) -> ClientError:
     """Return the error of an answer."""
-    return ClientError({"Error": error}, "CreateUser")
+    response: Any = {"Error": error}
+    return ClientError(response, "CreateUser")
 
 
 @pytest.mark.parametrize(

@@ -208,11 +208,12 @@ def test_all_settings_of_a_profile_are_carried_to_leased_sessions(
     profile: str, manager: LeaseManager, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """Not region and endpoint alone: endpoints by service, retries, kinds of endpoints."""
-    options: dict[str, Any] = {
-        "profile": {"profile": profile},
-        "session": {"session": boto3.Session(profile_name=profile)},
-    }.get(way, {})
-    if way == "environment":
+    options: dict[str, Any] = {}
+    if way == "profile":
+        options["profile"] = profile
+    elif way == "session":
+        options["session"] = boto3.Session(profile_name=profile)
+    elif way == "environment":
         monkeypatch.setenv("AWS_PROFILE", profile)
     elif way == "default session":
         boto3.setup_default_session(profile_name=profile)
@@ -220,7 +221,8 @@ def test_all_settings_of_a_profile_are_carried_to_leased_sessions(
 
     with lease(DynamicSecretConfig("AWS_USER", integration), manager=manager) as creds:
         session = creds.session()
-        s3, ec2 = session.client("s3"), session.client("ec2")
+        s3: Any = session.client("s3")
+        ec2 = session.client("ec2")
         identity = session.client("sts").get_caller_identity()
         elsewhere = creds.session(region_name="eu-west-1").client("ec2")
 
@@ -249,7 +251,7 @@ def test_the_way_out_of_the_network_is_carried_to_leased_sessions(aws: Account, 
     integration = Integration.aws_iam(session=aws.session(), endpoint_url=aws.url, botocore_config=config)
 
     with lease(DynamicSecretConfig("AWS_USER", integration, wait=None), manager=manager) as creds:
-        used = creds.session().client("s3").meta.config
+        used: Any = creds.session().client("s3").meta.config
 
     assert used.proxies == {"https": "http://127.0.0.1:3128"}
     assert used.use_fips_endpoint
