@@ -45,7 +45,9 @@ class InMemoryIntegration(Integration):
             "USERNAME": plan["user_name"],
             "USER_ID": "AIDACKCEVSQ6C2EXAMPLE",
         }
-        return Grant(values, datetime.now(UTC) + ttl, {**plan, "access_key_id": "AKIAIOSFODNN7EXAMPLE"})
+        issued_at = datetime.now(UTC)
+        handle = {**plan, "access_key_id": "AKIAIOSFODNN7EXAMPLE"}
+        return Grant(values, issued_at + ttl, handle, issued_at=issued_at)
 
     def revoke(self, handle: Mapping[str, str]) -> None:
         """Do nothing: nothing is there."""

@@ -12,6 +12,7 @@ from benchmarks import subjects
 from benchmarks.report import Row
 from benchmarks.rounds import Spread
 from dynsecrets import LeaseManager, MemoryLeaseStore, renewing
+from dynsecrets.engine.manager import engine_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,7 +142,7 @@ class _Watch:
     """Knows whether the background of a manager has nothing to do."""
 
     def __init__(self, manager: LeaseManager, clock: DrivenClock) -> None:
-        self._scheduler = manager._scheduler  # noqa: SLF001 - only there it is known.
+        self._scheduler = engine_of(manager).scheduler
         self._clock = clock
         self._counted = threading.Lock()
         self._under_way = 0
@@ -151,7 +152,7 @@ class _Watch:
     def next_at(self) -> float:
         """Return when the thread looks next."""
         with self._scheduler._condition:  # noqa: SLF001 - as above.
-            return self._scheduler._jobs[0].at  # noqa: SLF001 - as above.
+            return self._scheduler._jobs[0][0]  # noqa: SLF001 - as above.
 
     def rest(self) -> None:
         """Return once nothing is due and nothing runs."""
@@ -165,7 +166,7 @@ class _Watch:
             waits = self._clock.is_waiting(self._scheduler._condition)  # noqa: SLF001 - as above.
             with self._counted:
                 idle = not self._under_way
-            return waits and idle and self._scheduler._jobs[0].at > self._clock.steady()  # noqa: SLF001 - as above.
+            return waits and idle and self._scheduler._jobs[0][0] > self._clock.steady()  # noqa: SLF001 - as above.
 
     def _watched(self, action: Callable[[], Any]) -> Future[Any]:
         with self._counted:

@@ -42,10 +42,13 @@ if TYPE_CHECKING:
     from dynsecrets.leasing.renewing import renewing
     from dynsecrets.model.config import DynamicSecretConfig
     from dynsecrets.model.events import LeaseEvent
-    from dynsecrets.model.integration import Found, Grant, Identity, Integration
+    from dynsecrets.model.grant import Found, Grant, Identity
+    from dynsecrets.model.integration import Integration
     from dynsecrets.model.lease import Lease
     from dynsecrets.model.lifecycle import LeaseState
+    from dynsecrets.model.options import SecretOptions
     from dynsecrets.model.record import LeaseRecord
+    from dynsecrets.project_file import Project, open_project
     from dynsecrets.stores import open_store
     from dynsecrets.stores.base import LeaseStore
     from dynsecrets.stores.dynamodb.store import DynamoDBLeaseStore
@@ -76,6 +79,7 @@ __all__ = [
     "MemoryLeaseStore",
     "NotUsableInTime",
     "PermissionDenied",
+    "Project",
     "ProvisionError",
     "QuotaExceeded",
     "ReapReport",
@@ -83,6 +87,7 @@ __all__ = [
     "RevocationError",
     "SQLiteLeaseStore",
     "SecretNotAvailable",
+    "SecretOptions",
     "Secrets",
     "SecretsConfig",
     "StoreError",
@@ -90,6 +95,7 @@ __all__ = [
     "VersionConflict",
     "__version__",
     "lease",
+    "open_project",
     "open_store",
     "renewing",
 ]
@@ -99,9 +105,9 @@ _HOMES = {
     "DynamicSecretConfig": "model.config",
     "DynamoDBLeaseStore": "stores.dynamodb.store",
     "DynsecretsError": "errors",
-    "Found": "model.integration",
-    "Grant": "model.integration",
-    "Identity": "model.integration",
+    "Found": "model.grant",
+    "Grant": "model.grant",
+    "Identity": "model.grant",
     "Integration": "model.integration",
     "InvalidConfig": "errors",
     "InvalidTTL": "errors",
@@ -119,6 +125,7 @@ _HOMES = {
     "MemoryLeaseStore": "stores.memory",
     "NotUsableInTime": "errors",
     "PermissionDenied": "errors",
+    "Project": "project_file",
     "ProvisionError": "errors",
     "QuotaExceeded": "errors",
     "ReapReport": "engine.reaper",
@@ -126,12 +133,14 @@ _HOMES = {
     "RevocationError": "errors",
     "SQLiteLeaseStore": "stores.sqlite.store",
     "SecretNotAvailable": "errors",
+    "SecretOptions": "model.options",
     "Secrets": "delivery.secrets",
     "SecretsConfig": "delivery.secrets_config",
     "StoreError": "errors",
     "SweepReport": "engine.orphans",
     "VersionConflict": "errors",
     "lease": "leasing.lease_context",
+    "open_project": "project_file",
     "open_store": "stores",
     "renewing": "leasing.renewing",
 }

@@ -3,45 +3,14 @@
 from __future__ import annotations
 
 import contextvars
-import threading
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from dynsecrets._internal.concurrency import Errand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
-
-
-class _Work(Generic[T]):
-    """Blocking work of a task, which may be gone when it is done; then it is undone, in its own thread."""
-
-    def __init__(self, work: Callable[[], T], undo: Callable[[T], object]) -> None:
-        self._work = work
-        self._undo = undo
-        self._lock = threading.Lock()
-        self._gone = False
-        self._made: list[T] = []
-
-    def run(self) -> T:
-        """Do it."""
-        result = self._work()
-        with self._lock:
-            late = self._gone
-            if not late:
-                self._made.append(result)
-        if late:
-            self._undo(result)
-        return result
-
-    def leave(self) -> None:
-        """Say that nobody takes the result any more."""
-        with self._lock:
-            self._gone = True
-
-    def undo(self) -> None:
-        """Undo what was done before the task was gone."""
-        for result in self._made:
-            self._undo(result)
 
 
 def _keep(_: object) -> None:
@@ -56,30 +25,32 @@ async def run_in_thread(work: Callable[[], T], undo: Callable[[T], object] = _ke
     """
     import asyncio  # Takes longer to load than all of this package, and who calls this has it already.
 
-    job = _Work(work, undo)
+    errand = Errand(work, undo)
     try:
-        # No task: asyncio.run() cancels all tasks when it ends, and a cancelled one would tell nothing of its thread.
-        future = asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, job.run)
+        # Not a task: asyncio.run() cancels all tasks when it ends, and a cancelled one tells nothing of its thread.
+        future = asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, errand.run)
     except RuntimeError:
         # There is no loop, or its threads have ended: nobody is kept waiting.
         return work()
     interrupted: asyncio.CancelledError | None = None
+    made = False
     while not future.done():
         try:
             await asyncio.wait([future])
         except asyncio.CancelledError as exc:
-            interrupted = interrupted or exc
-            job.leave()
+            if interrupted is None:
+                interrupted, made = exc, errand.leave()
         except GeneratorExit:
             # The coroutine is thrown away: it can't wait any longer.
-            job.leave()
-            job.undo()
+            if made or (interrupted is None and errand.leave()):
+                errand.undo()
             raise
     if interrupted is None:
         return future.result()
     try:
         future.result()
-        await run_in_thread(job.undo)
+        if made:
+            await run_in_thread(errand.undo)
     except Exception as failure:
         interrupted.add_note(f"{type(failure).__name__}: {failure}")
     raise interrupted

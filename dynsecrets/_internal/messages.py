@@ -1,8 +1,13 @@
-"""How an argument is quoted in an error message: short, and never a container that may hold a secret. Pure."""
+"""How error messages quote what was given, never a container that may hold a secret, and guess what was meant. Pure."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _LONGEST = 80
 
@@ -16,3 +21,13 @@ def safe_repr(given: object) -> str:
     except ValueError:  # Python refuses to spell integers of thousands of digits.
         return "(an integer of thousands of digits)"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Return the nearest of the known words as a question, or all of them where none is near."""
+    words = list(known)
+    alike = {word.lower(): word for word in words}
+    near = get_close_matches(given.lower(), alike, n=1)
+    if near:
+        return f"; did you mean {alike[near[0]]}?"
+    return f"; there is {', '.join(words)}" if words else "; there is none"

@@ -70,23 +70,25 @@ class ChildProcess:
         if os.name != "nt":
             options = {"process_group": 0, "pass_fds": _opened(argv)}
 
+        self._process: subprocess.Popen[bytes] | None = None
+
         def start() -> subprocess.Popen[bytes]:
-            return subprocess.Popen(  # noqa: S603 - what the caller wants to be run.
+            # Noted here: a handler of other code may raise before whoever waits for this has heard of it.
+            self._process = subprocess.Popen(  # noqa: S603 - what the caller wants to be run.
                 list(argv), executable=path, env=dict(environment), **options
             )
+            return self._process
 
-        self._process: subprocess.Popen[bytes] | None = None
         try:
-            self._process = _uninterrupted(start, self._adopt)
+            self.pid: Final = _uninterrupted(start).pid
+            if self._terminal is not None and self._terminal.is_used_by_us():
+                self._terminal.give(self.pid)
         except OSError as error:
             self.close()
             raise explain(error, argv[0]) or _not_started(error, argv, environment) from error
         except BaseException:
             self.close()
             raise
-        self.pid: Final = self._process.pid
-        if self._terminal is not None and self._terminal.is_used_by_us():
-            self._terminal.give(self.pid)
 
     def forward(self, signum: int) -> None:
         """Pass a signal on. Called by a signal handler; the child may be over."""
@@ -173,10 +175,6 @@ class ChildProcess:
         with contextlib.suppress(OSError):
             os.killpg(self.pid, signal.SIGCONT)
 
-    def _adopt(self, process: subprocess.Popen[bytes]) -> None:
-        """Take a child that was started while the one who starts it was interrupted."""
-        self._process = process
-
     def _end(self) -> None:
         """End it if it runs, gently first."""
         process = self._process
@@ -195,11 +193,11 @@ class ChildProcess:
             time.sleep(_POLL_S)
 
 
-def _uninterrupted(start: Callable[[], T], late: Callable[[T], object]) -> T:
+def _uninterrupted(start: Callable[[], T]) -> T:
     """Start something in a thread, where no signal handler runs.
 
     Handlers of other code (an alarm's) may raise, and a process that was forked at that moment would be nobody's. If
-    one does while this waits, what was started is handed to ``late`` before the exception goes on.
+    one does while this waits, the start is over before the exception goes on.
     """
     if threading.current_thread() is not threading.main_thread():
         return start()
@@ -222,8 +220,6 @@ def _uninterrupted(start: Callable[[], T], late: Callable[[T], object]) -> T:
     except BaseException:
         while not outcomes:
             news.get()
-        if outcomes[0].value is not None:
-            late(outcomes[0].value)
         raise
     outcome = outcomes[0]
     if outcome.error is not None:

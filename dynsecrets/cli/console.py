@@ -17,6 +17,7 @@ import attrs
 from typing_extensions import override
 
 from dynsecrets.cli.errors import Terminated, line_of, one_line
+from dynsecrets.errors import InvalidConfig
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from dynsecrets.cli.progress import Progress
+    from dynsecrets.model.integration import Integration
     from dynsecrets.project_file import Project
 
 _ENDING: Final = ("SIGTERM", "SIGHUP")
@@ -39,8 +41,6 @@ class Console:
     progress: Progress
     #: Whether the log has said a line already, or a longer one with it.
     said: Callable[[str], bool] = attrs.field(default=lambda _: False)
-    #: What ``run`` is to start.
-    child: list[str] = attrs.field(factory=list)
 
     @contextlib.contextmanager
     def project(self) -> Iterator[Project]:
@@ -49,6 +49,12 @@ class Console:
 
         with open_project(getattr(self.options, "config", None), on_event=self.progress) as project:
             yield project
+
+    def integrations(self, project: Project) -> dict[str, Integration]:
+        """Return the integrations of a file that has any."""
+        if not project.integrations:
+            raise InvalidConfig(f'{project.path} has no integration; add [integrations.aws] with type = "aws-iam"')
+        return project.integrations
 
     def check_output(self) -> None:
         """Raise ``OSError`` where there is no standard output to write to."""
@@ -76,7 +82,7 @@ class Console:
     def report(self, error: Exception, what: str = "") -> None:
         """Say an error that doesn't end the command, unless the log has said it with more of what it is about."""
         self.progress.pause()
-        if getattr(self.options, "debug", False):
+        if self.options.debug:
             traceback.print_exception(error)
         if not self.said(line_of(error)):
             complain(f"{what}: {line_of(error)}" if what else line_of(error))

@@ -1,103 +1,249 @@
-"""What renewers and pools use of a manager, beside what everyone may."""
+"""The engine: what leases are issued, renewed, pooled and ended with, beneath the manager that people see.
+
+It owns the store, the timetable and its workers, and the parts that issue, revoke and reap; what is given to it has
+been checked. The library's own parts stand on it; it knows none of them.
+"""
 
 from __future__ import annotations
 
-import threading
+import atexit
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from dynsecrets.errors import LeaseNotFound
+from dynsecrets._internal.concurrency import all_or_none, past_failures, run_all
+from dynsecrets._internal.log import logger
+from dynsecrets.engine.issuer import Issuer
+from dynsecrets.engine.orphans import SweepReport, sweep
+from dynsecrets.engine.reaper import Reaper, ReapReport
+from dynsecrets.engine.revoker import RevocationOutcome, Revoker, raise_not_revoked
+from dynsecrets.engine.scheduler import Scheduler
+from dynsecrets.engine.state import EngineState
+from dynsecrets.errors import DynsecretsError, LeaseNotFound
+from dynsecrets.model.lease import Lease
+from dynsecrets.model.lifecycle import ABANDONED_AFTER
+from dynsecrets.model.unset import UNSET, Unset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
     from concurrent.futures import Future
     from datetime import datetime
 
-    from dynsecrets.engine.manager import LeaseManager
-    from dynsecrets.engine.scheduler import Job, Scheduler
-    from dynsecrets.engine.state import EngineState
-    from dynsecrets.model.config import DynamicSecretConfig
-    from dynsecrets.model.lease import Lease
+    from dynsecrets.clock import Clock
+    from dynsecrets.engine.scheduler import Job
+    from dynsecrets.model.config import DynamicSecretConfig, Wait
+    from dynsecrets.model.events import LeaseEvent
+    from dynsecrets.model.integration import Integration
+    from dynsecrets.stores.base import LeaseStore
 
 T = TypeVar("T")
 
-#: What the names of the threads of a manager's pool begin with.
-_WORKER: Final = "dynsecrets-worker"
-
 
 class Engine:
-    """A manager's leasing and its timetable, for helpers that lease on their own. Thread-safe."""
+    """Thread-safe; a forked child can use the same engine and revokes nothing that its parent issued."""
 
-    def __init__(self, manager: LeaseManager, books: EngineState, scheduler: Scheduler) -> None:
-        self._manager = manager
-        self._books = books
-        self._scheduler = scheduler
+    def __init__(
+        self,
+        store: LeaseStore,
+        *,
+        owns_store: bool,
+        clock: Clock,
+        integrations: Iterable[Integration],
+        on_event: Iterable[Callable[[LeaseEvent], object]],
+        max_workers: int,
+    ) -> None:
+        self.store: Final = store
+        self.workers: Final = max_workers
+        self._owns_store = owns_store
+        self.state: Final = EngineState(store, clock, integrations, on_event)
+        self.scheduler: Final = Scheduler(clock, max_workers)
+        self.revoker: Final = Revoker(self.state, self.scheduler)
+        self._reaper = Reaper(self.state, self.revoker, self.scheduler)
+        self._issuer = Issuer(self.state, self.revoker, self.scheduler)
+        self._closed = False
+        self._revokes = False
 
     @property
     def closed(self) -> bool:
-        """Whether the manager is closed: nothing is leased, and nothing runs in the background, any more."""
-        return self._manager._closed  # noqa: SLF001 - the manager's own helper.
+        """Whether it is closed: nothing is leased, and nothing runs in the background, any more."""
+        return self._closed
 
-    @property
-    def workers(self) -> int:
-        """How many threads the manager's pool has at most."""
-        return self._scheduler._max_workers  # noqa: SLF001 - as above.
+    def issue(
+        self,
+        config: DynamicSecretConfig,
+        ttl: timedelta,
+        *,
+        wait: Wait | Unset = UNSET,
+        metadata: Mapping[str, Any] | None = None,
+        held: bool = False,
+    ) -> Lease:
+        """Issue a lease; a held one ends with this process, if not before."""
+        if self._closed:
+            raise DynsecretsError("this LeaseManager is closed; make a new one, or issue before closing it")
+        if self.state.leases.use(config.integration):
+            # Here rather than in the background, which can't be asked for the code of an MFA device.
+            config.integration.prepare()
+            self.scheduler.submit(partial(self._reaper.begin, config.integration, abandoned_after=ABANDONED_AFTER))
+        if not self._outlives_process:
+            _close_at_exit.add(self)
+        until = config.wait if isinstance(wait, Unset) else wait
+        lease = self._issuer.issue(config, ttl, wait=until, metadata=metadata or {}, held=held)
+        if self._revokes:
+            # close() may have looked at what is issued just before this was.
+            lease.revoke()
+            raise DynsecretsError("this LeaseManager was closed while it issued a lease, which is revoked")
+        return lease
 
-    def issue_held(self, config: DynamicSecretConfig, ttl: timedelta) -> Lease:
+    def issue_held(
+        self,
+        config: DynamicSecretConfig,
+        ttl: timedelta,
+        *,
+        wait: Wait | Unset = UNSET,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Lease:
         """Issue a lease that ends with this process, if not before."""
-        return self._manager._issue(config, ttl, wait=config.wait, metadata=None, held=True)  # noqa: SLF001 - as above.
+        return self.issue(config, ttl, wait=wait, metadata=metadata, held=True)
+
+    def issue_many(self, config: DynamicSecretConfig, n: int, ttl: timedelta) -> list[Lease]:
+        """Issue ``n`` leases at the same time, all or none."""
+        makers = dict.fromkeys(range(n), partial(self.issue, config, ttl))
+        return list(all_or_none(self.scheduler, makers, Lease.revoke).values())
 
     def possibly_leaked(self, error: BaseException) -> list[str]:
-        """Return the ids of what a failed :meth:`issue_held` may have left alive: each error names its lease."""
+        """Return the ids of what a failed :meth:`issue` may have left alive: each error names its lease."""
         lease_id = getattr(error, "lease_id", None)
-        return [] if lease_id is None or self._books.entry(lease_id) is None else [lease_id]
+        return [] if lease_id is None or self.state.leases.get(lease_id) is None else [lease_id]
+
+    def is_live(self, lease_id: str) -> bool:
+        """Tell whether this process has issued a lease, or is to delete it, and has not revoked it yet."""
+        return self.state.leases.get(lease_id) is not None
+
+    def revoke(self, lease_id: object, integration: Integration | None = None) -> None:
+        """Revoke a lease; when this returns it is gone. Raises ``LeaseNotFound``, and ``RevocationError``."""
+        live = self.state.leases.get(lease_id) if isinstance(lease_id, str) else None
+        if live is not None:
+            self.revoker.revoke(live.record, integration or live.integration)
+            return
+        record = self.state.find(lease_id)
+        if record.live:
+            self.revoker.revoke(record, integration or self.state.leases.integration(record.integration))
 
     def revoke_by_id(self, lease_id: str, config: DynamicSecretConfig) -> None:
-        """Revoke a lease; one that the store never knew is fine."""
+        """Revoke a lease of a config; one that the store never knew is fine."""
         try:
-            self._manager.revoke(lease_id, integration=config.integration)
+            self.revoke(lease_id, config.integration)
         except LeaseNotFound:
             return
 
+    def revoke_many(self, lease_ids: Iterable[str]) -> ReapReport:
+        """Revoke many leases at the same time, past failures."""
+        ids = list(lease_ids)
+        report = ReapReport()
+        attempts = run_all(self.scheduler, [partial(self._revoke_one, lease_id) for lease_id in ids])
+        for lease_id, attempt in zip(ids, attempts, strict=True):
+            report.add(lease_id, attempt.result())
+        return report
+
+    def reap(
+        self, integrations: Mapping[str, Integration], *, limit: int | None, abandoned_after: timedelta
+    ) -> ReapReport:
+        """Revoke all that is overdue or half-made of these integrations, which are registered."""
+        for integration in integrations.values():
+            self.state.leases.register(integration)
+        return self._reaper.reap(integrations, limit=limit, abandoned_after=abandoned_after)
+
+    def sweep_orphans(self, integration: Integration, *, dry_run: bool) -> SweepReport:
+        """Find what no record knows, and delete it unless it is a dry run."""
+        return sweep(self.state, self.scheduler, integration, dry_run=dry_run)
+
     def submit(self, action: Callable[[], T]) -> Future[T]:
-        """Run an action in the manager's pool."""
-        return self._scheduler.submit(action)
+        """Run an action in a worker thread."""
+        return self.scheduler.submit(action)
 
     def in_worker(self) -> bool:
-        """Tell whether the calling thread is one of a manager's pool, for which others of it may have to wait."""
-        return threading.current_thread().name.startswith(_WORKER)
+        """Tell whether the calling thread is a worker, for which other workers may have to wait."""
+        return self.scheduler.in_worker()
 
     def call_at(self, at: float, action: Callable[[], object]) -> Job:
-        """Have an action run at a moment of the steady clock."""
-        return self._scheduler.call_at(at, action)
+        """Schedule ``action`` at ``at``, in seconds of the monotonic clock."""
+        return self.scheduler.call_at(at, action)
 
-    def call_after(self, pause: timedelta, action: Callable[[], object]) -> Job:
-        """Have an action run after a while."""
-        return self._scheduler.call_at(self.steady() + pause.total_seconds(), action)
+    def call_after(self, delay: timedelta, action: Callable[[], object]) -> Job:
+        """Schedule ``action`` after a delay."""
+        return self.scheduler.call_at(self.steady() + delay.total_seconds(), action)
 
     def cancel(self, job: Job | None) -> None:
-        """Forget a planned action, if there is one."""
+        """Cancel a scheduled action, if there is one."""
         if job is not None:
-            self._scheduler.cancel(job)
+            self.scheduler.cancel(job)
 
     def wake(self) -> None:
-        """Have the timetable looked at now: the machine may have slept."""
-        self._scheduler.wake()
+        """Check the timetable now: the machine may have slept."""
+        self.scheduler.wake()
 
     def steady(self) -> float:
-        """Return the steady clock's seconds."""
-        return self._books.clock.steady()
+        """Return the monotonic clock's seconds."""
+        return self.state.clock.steady()
 
     def now(self, config: DynamicSecretConfig) -> datetime:
         """Return the time by the clock of the config's third party."""
-        return self._books.now(config.integration.name)
+        return self.state.now(config.integration.name)
 
     def time_at(self, config: DynamicSecretConfig, at: float) -> datetime:
-        """Return a moment of the steady clock as a date, by the clock of the config's third party."""
+        """Return a moment of the monotonic clock as a date, by the clock of the config's third party."""
         return self.now(config) + timedelta(seconds=at - self.steady())
 
     def emit(self, kind: str, lease: Lease) -> None:
-        """Tell the manager's listeners of a step of a lease."""
-        entry = self._books.entry(lease.id)
-        if entry is not None:
-            self._books.emit(kind, entry.record)
+        """Emit an event of a lease to all listeners."""
+        live = self.state.leases.get(lease.id)
+        if live is not None:
+            self.state.emit(kind, live.record)
+
+    def close(self, *, revoke: bool | None) -> None:
+        """Stop the background work, and revoke what was issued; with ``None`` where the store dies with the process.
+
+        Raises ``RevocationError`` where some of it could not be.
+        """
+        if revoke is None:
+            revoke = not self._outlives_process
+        first, self._closed, self._revokes = not self._closed, True, self._revokes or revoke
+        live = self.state.leases.all() if revoke else []
+        ends = {each.record.id: partial(self.revoker.revoke, each.record, each.integration) for each in live}
+        failed = past_failures(self.scheduler, ends)
+        self.scheduler.close()
+        _close_at_exit.discard(self)
+        if first and self._owns_store:
+            self.store.close()
+        raise_not_revoked(failed)
+
+    def _revoke_one(self, lease_id: str) -> RevocationOutcome:
+        """Revoke one of many."""
+        try:
+            if self.state.leases.get(lease_id) is None and not self.state.find(lease_id).live:
+                return RevocationOutcome.SKIPPED
+            self.revoke(lease_id)
+        except LeaseNotFound:
+            return RevocationOutcome.SKIPPED
+        except DynsecretsError as error:
+            logger.error("%s", error)
+            return RevocationOutcome.FAILED
+        return RevocationOutcome.REVOKED
+
+    @property
+    def _outlives_process(self) -> bool:
+        return bool(getattr(self.store, "outlives_process", True))
+
+
+#: Kept although nobody else may keep them: their leases may still be in use.
+_close_at_exit: set[Engine] = set()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Revoke what only this process knows of, before it ends."""
+    for engine in list(_close_at_exit):
+        try:
+            engine.close(revoke=None)
+        except Exception:
+            logger.exception("Leases were not revoked at exit")

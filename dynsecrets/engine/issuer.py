@@ -11,30 +11,36 @@ import contextlib
 import uuid
 import weakref
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from dynsecrets._internal.log import logger
+from dynsecrets._internal.messages import safe_repr
+from dynsecrets.engine.attempts import current_attempt
+from dynsecrets.engine.lease_registry import LiveLease
 from dynsecrets.engine.readiness import wait_until_usable
-from dynsecrets.engine.state import SAME_TIME, LiveLease
-from dynsecrets.errors import DynsecretsError, LeaseNotFound, QuotaExceeded, StoreError
+from dynsecrets.engine.service_clocks import SAME_TIME
+from dynsecrets.errors import DynsecretsError, LeaseNotFound, ProvisionError, QuotaExceeded, StoreError
+from dynsecrets.model.grant import Grant
 from dynsecrets.model.lease import Lease
 from dynsecrets.model.record import LeaseRecord
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from collections.abc import Callable
+    from datetime import datetime
 
     from dynsecrets.engine.revoker import Revoker
     from dynsecrets.engine.scheduler import Scheduler
     from dynsecrets.engine.state import EngineState
     from dynsecrets.model.config import DynamicSecretConfig
-    from dynsecrets.model.integration import Grant
+    from dynsecrets.model.integration import Integration
 
 
 class Issuer:
     """Issues leases for a manager. Thread-safe."""
 
-    def __init__(self, books: EngineState, revoker: Revoker, scheduler: Scheduler) -> None:
-        self._books = books
+    def __init__(self, state: EngineState, revoker: Revoker, scheduler: Scheduler) -> None:
+        self._state = state
         self._revoker = revoker
         self._scheduler = scheduler
 
@@ -54,81 +60,99 @@ class Issuer:
             name=config.name,
             integration=config.integration.name,
             handle=config.integration.plan(config),
-            created_at=self._books.now(config.integration.name),
-            owner=self._books.owner,
+            created_at=self._state.now(config.integration.name),
+            owner=self._state.owner,
             held=held,
             metadata=metadata,
         )
-        lease = self._provision(config, ttl, record)
-        self._wait(config, lease, wait)
+        attempt = current_attempt()
+        attempt.begin(record.id, record.name)
+        try:
+            lease = self._provision(config, ttl, record)
+            self._wait(config, lease, wait)
+        finally:
+            attempt.finish(record.id)
         return lease
 
     def _provision(self, config: DynamicSecretConfig, ttl: timedelta, record: LeaseRecord) -> Lease:
         """Write down a pending record, provision what it names, and remember that as a live lease."""
-        integration, clock = config.integration, self._books.clock
+        integration, clock = config.integration, self._state.clock
         handle: Mapping[str, str] = {}
         try:
-            self._books.store.insert(record)
+            self._state.store.insert(record)
             # Counted again now that it is written down: two at once may have seen room for one.
             self._check_cap(config, allowed=config.max_active or 0)
-            self._books.emit("requested", record)
+            self._state.emit("requested", record)
             handle = record.handle
             asked = clock.steady()
-            grant = integration.provision(record.handle, config, ttl)
+            grant = _granted(record, config, ttl)
             answered = clock.steady()
+            grant.check_handle(integration.public_values)
             handle = grant.handle
             anchor = asked if grant.age is None else max(asked, answered - grant.age.total_seconds())
-            if answered - asked <= SAME_TIME.total_seconds() or grant.age is not None:
-                # Else nobody can tell at which moment of a long call that clock was read.
-                self._books.see_time(integration.name, grant.expires_at - ttl, anchor)
-            lease = self._lease(config, ttl, record, grant, anchor)
-            issued_at, expires_at = lease.issued_at, lease.expires_at
-            record = self._books.store.update(
+            # Else nobody can tell at which moment of a long call the third party's clock was read.
+            certain = answered - asked <= SAME_TIME.total_seconds() or grant.age is not None
+            issued_at = self._issued_at(integration, grant, anchor, certain=certain)
+            # What a third party grants beyond the TTL is not the caller's.
+            expires_at = min(grant.expires_at, issued_at + ttl)
+            _check_life(record, issued_at, expires_at)
+            lease = Lease(
+                lease_id=record.id,
+                name=config.name,
+                integration=integration,
+                grant=grant,
+                issued_at=issued_at,
+                expires_at=expires_at,
+                anchor=anchor,
+                steady=clock.steady,
+                revoke=self._revoking(integration),
+            )
+            record = self._state.store.update(
                 record.activated(handle=grant.handle, issued_at=issued_at, expires_at=expires_at)
             )
             entry = LiveLease(record, integration, weakref.ref(lease))
-            self._books.add(entry)
-            entry.job = self._scheduler.call_at(anchor + ttl.total_seconds(), lambda: self._revoker.expire(record.id))
+            self._state.leases.add(entry)
+            at = anchor + (expires_at - issued_at).total_seconds()
+            entry.job = self._scheduler.call_at(at, lambda: self._revoker.expire(record.id), integration.name)
         except BaseException as error:
             made = getattr(error, "handle", None)
             self._roll_back(record, config, made if isinstance(made, Mapping) else handle, error)
             raise
-        self._books.emit("issued", record)
+        self._state.emit("issued", record)
         return lease
 
-    def _lease(
-        self, config: DynamicSecretConfig, ttl: timedelta, record: LeaseRecord, grant: Grant, anchor: float
-    ) -> Lease:
-        integration = config.integration
+    def _issued_at(self, integration: Integration, grant: Grant, anchor: float, *, certain: bool) -> datetime:
+        """Return when a lease's life began, by the third party's clock where anything tells it."""
+        if grant.issued_at is not None:
+            if certain:
+                self._state.clocks.see(integration.name, grant.issued_at, anchor)
+            return grant.issued_at
+        self._state.clocks.ask(integration)
+        now = self._state.now(integration.name)
+        return now - timedelta(seconds=self._state.clock.steady() - anchor)
+
+    def _revoking(self, integration: Integration) -> Callable[[Lease], None]:
+        """Return what revokes a lease of an integration."""
 
         def revoke(lease: Lease) -> None:
-            entry = self._books.entry(lease.id)
+            entry = self._state.leases.get(lease.id)
             if entry is not None:
                 self._revoker.revoke(entry.record, entry.integration)
             elif not lease.revoked:
-                # In a forked child, or after a restart of the books: the record knows.
-                found = self._books.store.get(lease.id)
+                # In a forked child, or where the registry was emptied: the record knows.
+                found = self._state.store.get(lease.id)
                 if found.live:
                     self._revoker.revoke(found, integration)
                 lease._mark_revoked()  # noqa: SLF001 - the manager's to call.
 
-        return Lease(
-            lease_id=record.id,
-            name=config.name,
-            integration=integration,
-            grant=grant,
-            ttl=ttl,
-            anchor=anchor,
-            steady=self._books.clock.steady,
-            revoke=revoke,
-        )
+        return revoke
 
     def _roll_back(
         self, record: LeaseRecord, config: DynamicSecretConfig, handle: Mapping[str, str], error: BaseException
     ) -> None:
         """Delete what was made. The error that led here stays the one that is raised; it tells what is left to do."""
         _name_lease(error, record.id)
-        self._books.emit("issue_failed", record, error)
+        self._state.emit("issue_failed", record, error)
         try:
             if handle:
                 config.integration.revoke(handle)
@@ -155,14 +179,22 @@ class Issuer:
         """Hand over once the lease works; revoke it where it doesn't."""
         if wait is None:
             return
-        entry = self._books.entry(lease.id)
+        entry = self._state.leases.get(lease.id)
         try:
             probe = lease.check if wait == "usable" else lambda: bool(wait(lease))
-            wait_until_usable(lease, probe, config.wait_timeout, self._books.clock, patient=wait == "usable")
+            wait_until_usable(
+                lease,
+                probe,
+                config.wait_timeout,
+                self._state.clock,
+                in_a_row=config.integration.probes,
+                patient=wait == "usable",
+                wanted=current_attempt().check,
+            )
         except BaseException as error:
             _name_lease(error, lease.id)
             if entry is not None:
-                self._books.emit("issue_failed", entry.record, error)
+                self._state.emit("issue_failed", entry.record, error)
             try:
                 lease.revoke()
             except DynsecretsError as failure:
@@ -173,18 +205,44 @@ class Issuer:
                 raise
             raise
         if entry is not None:
-            self._books.emit("usable", entry.record)
+            self._state.emit("usable", entry.record)
 
     def _check_cap(self, config: DynamicSecretConfig, *, allowed: int) -> None:
         """Raise ``QuotaExceeded`` if more than ``allowed`` leases of a config live, where it has a cap."""
         if config.max_active is None:
             return
-        live = self._books.store.count_live(config.name)
+        live = self._state.store.count_live(config.name)
         if live > allowed:
             raise QuotaExceeded(
                 f"{config.name} has {min(live, config.max_active)} live leases, and its max_active is "
                 f"{config.max_active}; revoke some, or raise the cap"
             )
+
+
+def _granted(record: LeaseRecord, config: DynamicSecretConfig, ttl: timedelta) -> Grant:
+    """Have an integration provision a lease; what it raises of its own is raised as a ``ProvisionError``."""
+    try:
+        grant = config.integration.provision(record.handle, config, ttl)
+    except DynsecretsError:
+        raise
+    except Exception as error:
+        failure = ProvisionError(
+            f"lease {record.id} could not be provisioned: {type(error).__name__}: {error}", lease_id=record.id
+        )
+        failure.handle = getattr(error, "handle", None)
+        raise failure from error
+    if not isinstance(grant, Grant):
+        raise ProvisionError(f"the integration {record.integration} returned no Grant but {safe_repr(grant)}")
+    return grant
+
+
+def _check_life(record: LeaseRecord, issued_at: datetime, expires_at: datetime) -> None:
+    """Raise ``ProvisionError`` for a grant that was over when it came."""
+    if expires_at <= issued_at:
+        raise ProvisionError(
+            f"what {record.integration} granted for lease {record.id} was over when it came; if its clock isn't this "
+            "machine's, its grants must have issued_at, or it must implement service_time()"
+        )
 
 
 def _name_lease(error: BaseException, lease_id: str) -> None:

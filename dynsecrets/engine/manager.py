@@ -1,31 +1,23 @@
-"""The manager: what ``lease()`` stands on, and what other tools embed."""
+"""The manager: what ``lease()`` stands on, and what other tools embed. The engine does the work."""
 
 from __future__ import annotations
 
-import atexit
+import threading
 from collections.abc import Iterable
-from concurrent.futures import FIRST_EXCEPTION, Future
-from concurrent.futures import wait as wait_for
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
+from weakref import WeakKeyDictionary
 
 from dynsecrets._internal.cleanup import run_cleanup
-from dynsecrets._internal.log import logger
+from dynsecrets._internal.fork_safety import reset_after_fork
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.clock import SYSTEM_CLOCK, Clock
 from dynsecrets.engine.core import Engine
-from dynsecrets.engine.issuer import Issuer
-from dynsecrets.engine.orphans import SweepReport, sweep
-from dynsecrets.engine.reaper import Reaper, ReapReport
-from dynsecrets.engine.revoker import RevocationOutcome, Revoker, not_revoked
-from dynsecrets.engine.scheduler import Scheduler
-from dynsecrets.engine.state import EngineState, check_metadata, find
-from dynsecrets.errors import DynsecretsError, InvalidConfig, LeaseNotFound, RevocationError
+from dynsecrets.errors import InvalidConfig
 from dynsecrets.model.config import DynamicSecretConfig, check_wait
 from dynsecrets.model.integration import Integration
 from dynsecrets.model.lease import Lease
 from dynsecrets.model.lifecycle import ABANDONED_AFTER, LeaseState
-from dynsecrets.model.record import LeaseRecord
+from dynsecrets.model.record import LeaseRecord, check_metadata
 from dynsecrets.model.ttl import TTL, parse_ttl
 from dynsecrets.model.unset import UNSET, Unset
 from dynsecrets.stores import open_store
@@ -34,11 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
+    from dynsecrets.engine.orphans import SweepReport
+    from dynsecrets.engine.reaper import ReapReport
     from dynsecrets.model.config import Wait
     from dynsecrets.model.events import LeaseEvent
     from dynsecrets.stores.base import LeaseStore
 
 _MAX_WORKERS: Final = 16
+#: Beside the managers rather than within them: the library's own parts ask here, and nobody reads another's attributes.
+_engines: WeakKeyDictionary[LeaseManager, Engine] = WeakKeyDictionary()
 
 
 class LeaseManager:
@@ -78,21 +74,19 @@ class LeaseManager:
         for listener in listeners:
             if not callable(listener):
                 raise InvalidConfig(f"on_event takes callables, not {safe_repr(listener)}")
-        self._owns_store = store is None
-        self._store = open_store() if store is None else store
-        self._books = EngineState(self._store, clock, known, listeners)
-        self._scheduler = Scheduler(clock, max_workers)
-        self._revoker = Revoker(self._books, self._scheduler)
-        self._reaper = Reaper(self._books, self._revoker, self._scheduler)
-        self._issuer = Issuer(self._books, self._revoker, self._scheduler)
-        self._engine: Final = Engine(self, self._books, self._scheduler)
-        self._closed = False
-        self._revokes = False
+        self._engine = _engines[self] = Engine(
+            open_store() if store is None else store,
+            owns_store=store is None,
+            clock=clock,
+            integrations=known,
+            on_event=listeners,
+            max_workers=max_workers,
+        )
 
     @property
     def store(self) -> LeaseStore:
         """The store of the records."""
-        return self._store
+        return self._engine.store
 
     def issue(
         self,
@@ -112,7 +106,9 @@ class LeaseManager:
         Raises ``InvalidTTL`` and ``InvalidConfig`` before anything is called, ``QuotaExceeded``, ``PermissionDenied``,
         ``ProvisionError``, ``NotUsableInTime`` and ``StoreError`` after all that was made is deleted again.
         """
-        return self._issue(config, ttl, wait=wait, metadata=metadata, held=False)
+        length = _check_config(config).ttl(ttl)
+        until = wait if isinstance(wait, Unset) else check_wait(wait)
+        return self._engine.issue(config, length, wait=until, metadata=check_metadata(metadata))
 
     def issue_many(self, config: DynamicSecretConfig, n: int, ttl: TTL | None = None) -> list[Lease]:
         """Lease ``n`` credentials at the same time, all or none.
@@ -121,20 +117,7 @@ class LeaseManager:
         """
         if not isinstance(n, int) or isinstance(n, bool) or n < 0:
             raise InvalidConfig(f"n {safe_repr(n)} is not accepted; give a whole number of leases")
-        _check_config(config).ttl(ttl)
-        futures = [self._scheduler.submit(lambda: self.issue(config, ttl)) for _ in range(n)]
-        try:
-            wait_for(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            # After an error, or an interrupt, nothing more is begun.
-            begun = [future for future in futures if not future.cancel()]
-            wait_for(begun)
-            leases, errors = _results(begun)
-            if len(leases) < n:
-                self._withdraw(leases, errors)
-        if errors:
-            raise errors[0]
-        return leases
+        return self._engine.issue_many(config, n, _check_config(config).ttl(ttl))
 
     def revoke(self, lease_or_id: Lease | LeaseRecord | str, *, integration: Integration | None = None) -> None:
         """Revoke a lease, by itself or by its id, from any process that has the store and the integration.
@@ -143,28 +126,14 @@ class LeaseManager:
         among those that the manager was given or has used. Raises ``LeaseNotFound``, ``InvalidConfig`` where the
         integration isn't known, and ``RevocationError`` where it can't be done now.
         """
-        lease_id = lease_or_id.id if isinstance(lease_or_id, Lease | LeaseRecord) else lease_or_id
-        entry = self._books.entry(lease_id) if isinstance(lease_id, str) else None
-        if entry is not None:
-            self._revoker.revoke(entry.record, integration or entry.integration)
-            return
-        record = find(self._store, lease_id)
-        if record.live:
-            self._revoker.revoke(record, integration or self._books.integration(record.integration))
+        self._engine.revoke(_id_of(lease_or_id), integration)
 
     def revoke_many(self, leases_or_ids: Iterable[Lease | LeaseRecord | str]) -> ReapReport:
         """Revoke many leases at the same time, past failures; report which were revoked and which were not.
 
         What was revoked already, or is not known to the store, is in ``skipped``.
         """
-        report = ReapReport()
-        given = {_id_of(each): each for each in leases_or_ids}
-        attempts = [
-            (lease_id, self._scheduler.submit(partial(self._revoke_one, each))) for lease_id, each in given.items()
-        ]
-        for lease_id, attempt in attempts:
-            report.add(lease_id, attempt.result())
-        return report
+        return self._engine.revoke_many(dict.fromkeys(str(_id_of(each)) for each in leases_or_ids))
 
     def reap(
         self,
@@ -188,9 +157,7 @@ class LeaseManager:
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
             raise InvalidConfig(f"limit {safe_repr(limit)} is not accepted; give a whole number of at least 1, or None")
         age = parse_ttl(abandoned_after, what="abandoned_after", minimum=0)
-        for integration in known.values():
-            self._books.know(integration)
-        return self._reaper.reap(known, limit=limit, abandoned_after=age)
+        return self._engine.reap(known, limit=limit, abandoned_after=age)
 
     def sweep_orphans(self, integration: Integration, *, dry_run: bool = True) -> SweepReport:
         """Find leased users that no record of this store knows, for after a store was lost.
@@ -202,11 +169,11 @@ class LeaseManager:
         deleted, and the report of a dry run names them.
         """
         (checked,) = _check_integrations([integration])
-        return sweep(self._books, self._scheduler, checked, dry_run=dry_run)
+        return self._engine.sweep_orphans(checked, dry_run=dry_run)
 
     def get(self, lease_id: str) -> LeaseRecord:
         """Return the record of a lease. Raises ``LeaseNotFound``."""
-        return find(self._store, lease_id)
+        return self._engine.state.find(lease_id)
 
     def records(
         self, *, state: LeaseState | str | None = None, name: str | None = None, integration: str | None = None
@@ -217,7 +184,7 @@ class LeaseManager:
         except ValueError:
             states = ", ".join(known.value for known in LeaseState)
             raise InvalidConfig(f"state {safe_repr(state)} is not accepted; give one of {states}") from None
-        return self._store.records(state=wanted, name=name, integration=integration)
+        return self._engine.store.records(state=wanted, name=name, integration=integration)
 
     def close(self, *, revoke: bool | None = None) -> None:
         """Stop the background work; closing twice is fine.
@@ -225,26 +192,7 @@ class LeaseManager:
         ``revoke`` says whether what this manager issued is revoked; by default it is where the store would not outlive
         the process. Raises ``RevocationError`` where some of it could not be.
         """
-        if revoke is None:
-            revoke = not self._outlives_process
-        first, self._closed, self._revokes = not self._closed, True, self._revokes or revoke
-        failed: list[tuple[str, Exception]] = []
-        if revoke:
-            entries = self._books.entries()
-            futures = [
-                self._scheduler.submit(partial(self._revoker.revoke, entry.record, entry.integration))
-                for entry in entries
-            ]
-            for entry, future in zip(entries, futures, strict=True):
-                error = future.exception()
-                if isinstance(error, Exception):
-                    failed.append((entry.record.id, error))
-        self._scheduler.close()
-        _close_at_exit.discard(self)
-        if first and self._owns_store:
-            self._store.close()
-        if failed:
-            raise RevocationError(not_revoked(lease_id for lease_id, _ in failed)) from failed[0][1]
+        self._engine.close(revoke=revoke)
 
     def __enter__(self) -> Self:
         """Return the manager."""
@@ -258,66 +206,46 @@ class LeaseManager:
 
     def __repr__(self) -> str:
         """Show the store."""
-        return f"LeaseManager({self._store!r})"
-
-    def _issue(
-        self,
-        config: DynamicSecretConfig,
-        ttl: TTL | None,
-        *,
-        wait: Wait | Unset,
-        metadata: Mapping[str, Any] | None,
-        held: bool,
-    ) -> Lease:
-        """Check what was given, then issue."""
-        length = _check_config(config).ttl(ttl)
-        until = config.wait if isinstance(wait, Unset) else check_wait(wait)
-        kept = check_metadata(metadata)
-        if self._closed:
-            raise DynsecretsError("this LeaseManager is closed; make a new one, or issue before closing it")
-        if self._books.use(config.integration):
-            begin = partial(self._reaper.begin, config.integration, abandoned_after=ABANDONED_AFTER)
-            self._scheduler.submit(begin)
-        if not self._outlives_process:
-            _close_at_exit.add(self)
-        lease = self._issuer.issue(config, length, wait=until, metadata=kept, held=held)
-        if self._revokes:
-            # close() may have looked at what is issued just before this was.
-            lease.revoke()
-            raise DynsecretsError("this LeaseManager was closed while it issued a lease, which is revoked")
-        return lease
-
-    def _withdraw(self, leases: list[Lease], errors: list[BaseException]) -> None:
-        """Revoke all leases of a batch of which one could not be had."""
-        for attempt in [self._scheduler.submit(lease.revoke) for lease in leases]:
-            failure = attempt.exception()
-            if failure is not None:
-                logger.error("%s", failure)
-                for error in errors[:1]:
-                    error.add_note(str(failure))
-
-    def _revoke_one(self, lease_or_id: Lease | LeaseRecord | str) -> RevocationOutcome:
-        """Revoke one of many."""
-        try:
-            lease_id = _id_of(lease_or_id)
-            if self._books.entry(lease_id) is None and not find(self._store, lease_id).live:
-                return RevocationOutcome.SKIPPED
-            self.revoke(lease_or_id)
-        except LeaseNotFound:
-            return RevocationOutcome.SKIPPED
-        except DynsecretsError as error:
-            logger.error("%s", error)
-            return RevocationOutcome.FAILED
-        return RevocationOutcome.REVOKED
-
-    @property
-    def _outlives_process(self) -> bool:
-        return bool(getattr(self._store, "outlives_process", True))
+        return f"LeaseManager({self.store!r})"
 
 
-def engine_of(manager: LeaseManager) -> Engine:
-    """Return the engine of a manager, for those parts of the library that lease on their own."""
-    return manager._engine  # noqa: SLF001 - its own module.
+def engine_of(manager: LeaseManager | None) -> Engine:
+    """Return the engine of a manager, or of the default one, for the library's own parts."""
+    return _engines[default_manager() if manager is None else manager]
+
+
+def check_manager(manager: object) -> None:
+    """Raise ``InvalidConfig`` unless ``manager`` is a ``LeaseManager`` or ``None``."""
+    if manager is not None and not isinstance(manager, LeaseManager):
+        raise InvalidConfig(f"manager must be a LeaseManager, not {safe_repr(manager)}")
+
+
+class _Default:
+    """The manager that ``lease()`` uses where none is given: made when it is first needed, one for the process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._manager: LeaseManager | None = None
+        reset_after_fork(self._after_fork)
+
+    def _after_fork(self) -> None:
+        """Keep the manager, which knows how to go on in a child, under a lock that nobody holds."""
+        self._lock = threading.Lock()
+
+    def manager(self) -> LeaseManager:
+        """Return the manager."""
+        with self._lock:
+            if self._manager is None:
+                self._manager = LeaseManager()
+            return self._manager
+
+
+_default = _Default()
+
+
+def default_manager() -> LeaseManager:
+    """Return the default manager. Its store is the one that ``DYNSECRETS_STORE`` names when it is first used."""
+    return _default.manager()
 
 
 def _check_config(config: object) -> DynamicSecretConfig:
@@ -336,32 +264,5 @@ def _check_integrations(integrations: Iterable[Integration]) -> list[Integration
     return checked
 
 
-def _id_of(lease_or_id: Lease | LeaseRecord | str) -> str:
-    return lease_or_id.id if isinstance(lease_or_id, Lease | LeaseRecord) else str(lease_or_id)
-
-
-def _results(futures: Iterable[Future[Lease]]) -> tuple[list[Lease], list[BaseException]]:
-    """Return the leases and the errors of futures that are done."""
-    leases: list[Lease] = []
-    errors: list[BaseException] = []
-    for future in futures:
-        error = future.exception()
-        if error is None:
-            leases.append(future.result())
-        else:
-            errors.append(error)
-    return leases, errors
-
-
-#: Kept although nobody else may keep them: their leases may still be in use.
-_close_at_exit: set[LeaseManager] = set()
-
-
-@atexit.register
-def _close_all() -> None:
-    """Revoke what only this process knows of, before it ends."""
-    for manager in list(_close_at_exit):
-        try:
-            manager.close()
-        except Exception:
-            logger.exception("Leases were not revoked at exit")
+def _id_of(lease_or_id: object) -> object:
+    return lease_or_id.id if isinstance(lease_or_id, Lease | LeaseRecord) else lease_or_id

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from dynsecrets._internal.concurrency import past_failures
 from dynsecrets._internal.log import logger
 from dynsecrets.errors import StoreError
+from dynsecrets.model.capabilities import Listable, TellsTime, lack
 from dynsecrets.stores.unreadable import noting_unreadable
 
 if TYPE_CHECKING:
@@ -36,18 +38,21 @@ class SweepReport:
     unreadable: list[str] = attrs.field(factory=list)
 
 
-def sweep(books: EngineState, scheduler: Scheduler, integration: Integration, *, dry_run: bool) -> SweepReport:
+def sweep(state: EngineState, scheduler: Scheduler, integration: Integration, *, dry_run: bool) -> SweepReport:
     """Find what no record knows, and delete it unless it is a dry run."""
+    if not isinstance(integration, Listable):
+        raise lack(integration, Listable)
     # Listed first, records second: what is issued in between is known by its record.
     listed = list(integration.find_all())
     # Asked for now, and raised where it can't be: by a local clock that is wrong everything would look old.
-    now = integration.service_time() or books.now(integration.name)
+    there = integration.service_time() if isinstance(integration, TellsTime) else None
+    now = there or state.now(integration.name)
     oldest = now - YOUNGEST
     with noting_unreadable() as unreadable:
         # Of all integrations: of what can't be read, that can't be told.
         known = {
             integration.name_of(record.handle)
-            for record in books.store.records()
+            for record in state.store.records()
             if record.live and record.integration == integration.name
         }
     orphans = [found for found in listed if found.name not in known and found.created_at <= oldest]
@@ -59,13 +64,12 @@ def sweep(books: EngineState, scheduler: Scheduler, integration: Integration, *,
             f"nothing was swept: the records of leases {', '.join(unreadable)} can't be read, so their users look like "
             "orphans; repair these records, or delete them where their users are gone, and sweep again"
         )
-    attempts = [(orphan.name, scheduler.submit(partial(integration.revoke, orphan.handle))) for orphan in orphans]
-    for name, attempt in attempts:
-        error = attempt.exception()
-        if error is None:
+    errors = past_failures(scheduler, {each.name: partial(integration.revoke, each.handle) for each in orphans})
+    for name in report.found:
+        if name in errors:
+            logger.error("Orphan %s could not be deleted: %s", name, errors[name])
+            report.failed.append(name)
+        else:
             logger.info("Orphan %s was deleted", name)
             report.deleted.append(name)
-        else:
-            logger.error("Orphan %s could not be deleted: %s", name, error)
-            report.failed.append(name)
     return report

@@ -14,16 +14,23 @@ if TYPE_CHECKING:
     from dynsecrets.clock import Clock
     from dynsecrets.model.lease import Lease
 
-#: How many successes in a row are believed: one server that knows the key says nothing of the others.
-IN_A_ROW: Final = 3
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 1.0
 
 
 def wait_until_usable(
-    lease: Lease, probe: Callable[[], bool], timeout: timedelta, clock: Clock, *, patient: bool
+    lease: Lease,
+    probe: Callable[[], bool],
+    timeout: timedelta,
+    clock: Clock,
+    *,
+    in_a_row: int,
+    patient: bool,
+    wanted: Callable[[], object] = bool,
 ) -> None:
-    """Ask until the answer is yes a few times in a row; between failures, wait a little longer each time.
+    """Ask until the answer is yes ``in_a_row`` times; between failures, wait a little longer each time.
+
+    ``wanted`` raises once nobody waits any more.
 
     Raises ``NotUsableInTime`` when ``timeout`` or the lease's own life is over. Errors of the probe go through; but
     where it is ``patient``, a ``DynsecretsError`` counts as "not yet" and is the cause of that.
@@ -34,6 +41,7 @@ def wait_until_usable(
     successes = 0
     trouble: DynsecretsError | None = None
     while True:
+        wanted()
         try:
             works = probe()
         except DynsecretsError as error:
@@ -41,7 +49,7 @@ def wait_until_usable(
                 raise
             works, trouble = False, error
         successes = successes + 1 if works else 0
-        if successes == IN_A_ROW:
+        if successes >= in_a_row:
             return
         left = deadline - clock.steady()
         if left <= 0:

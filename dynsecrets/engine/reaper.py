@@ -6,6 +6,7 @@ processes of this host that are gone. Neither reads what isn't due.
 
 from __future__ import annotations
 
+from concurrent.futures import wait
 from datetime import timedelta
 from functools import partial
 from itertools import chain
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from dynsecrets._internal.concurrency import Call
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.process_identity import ProcessState, current_owner, liveness
 from dynsecrets.engine.revoker import RevocationOutcome
@@ -23,7 +25,6 @@ from dynsecrets.stores.unreadable import noting_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-    from concurrent.futures import Future
     from datetime import datetime
 
     from dynsecrets.engine.revoker import Revoker
@@ -63,8 +64,8 @@ class ReapReport:
 class Reaper:
     """Finds and revokes what is overdue, for a manager. Thread-safe; any number may work at the same time."""
 
-    def __init__(self, books: EngineState, revoker: Revoker, scheduler: Scheduler) -> None:
-        self._books = books
+    def __init__(self, state: EngineState, revoker: Revoker, scheduler: Scheduler) -> None:
+        self._state = state
         self._revoker = revoker
         self._scheduler = scheduler
 
@@ -74,10 +75,15 @@ class Reaper:
         """Revoke all that is overdue, at most ``limit`` leases, many at the same time; wait for that and report."""
         with noting_unreadable() as unreadable:
             overdue = chain(self._overdue(integrations, limit, abandoned_after), self._failed_here(integrations))
-            attempts = list(self._attempts(overdue, integrations, limit))
+            attempts = self._start(overdue, integrations, limit)
         report = ReapReport(failed=unreadable)
-        for lease_id, attempt in attempts:
-            report.add(lease_id, attempt.result())
+        if self._scheduler.in_worker():
+            # It can't wait for the other workers: they may wait like this one.
+            for call in attempts.values():
+                call()
+        for lease_id, call in attempts.items():
+            wait([call.future])
+            report.add(lease_id, RevocationOutcome.SKIPPED if call.future.cancelled() else call.future.result())
         self._purge(integrations)
         return report
 
@@ -85,23 +91,23 @@ class Reaper:
         """Start to revoke all that is overdue, in the background."""
         try:
             known = {integration.name: integration}
-            list(self._attempts(self._overdue(known, None, abandoned_after), known, None))
+            self._start(self._overdue(known, None, abandoned_after), known, None)
             self._purge(known)
         except StoreError as error:
             logger.error("Overdue leases of %s could not be looked for: %s", integration.name, error)
 
-    def _attempts(
+    def _start(
         self, records: Iterable[LeaseRecord], integrations: Mapping[str, Integration], limit: int | None
-    ) -> Iterator[tuple[str, Future[RevocationOutcome]]]:
+    ) -> dict[str, Call[RevocationOutcome]]:
         """Start one attempt for each lease that is to be reaped."""
-        started: set[str] = set()
+        started: dict[str, Call[RevocationOutcome]] = {}
         for record in records:
             if limit is not None and len(started) >= limit:
-                return
+                break
             if record.id not in started:
-                started.add(record.id)
-                work = partial(self._reap_one, record, integrations[record.integration])
-                yield record.id, self._scheduler.submit(work)
+                call = started[record.id] = Call(partial(self._reap_one, record, integrations[record.integration]))
+                self._scheduler.submit_for(record.integration, call, has_time=True)
+        return started
 
     def _reap_one(self, record: LeaseRecord, integration: Integration) -> RevocationOutcome:
         """Make one attempt. One record that can't be dealt with never stops the others."""
@@ -123,7 +129,7 @@ class Reaper:
 
     def _failed(self, integration: str, limit: int | None) -> Iterable[LeaseRecord]:
         """Find failed revocations, which are due whatever their back-off."""
-        store = self._books.store
+        store = self._state.store
         return store.failed(integration, limit=limit) if isinstance(store, FailureIndex) else ()
 
     def _failed_here(self, integrations: Collection[str]) -> Iterator[LeaseRecord]:
@@ -131,31 +137,31 @@ class Reaper:
 
         Its background tries again by another clock, so this is for who asks to have it done now.
         """
-        for entry in self._books.entries():
+        for entry in self._state.leases.all():
             if entry.retry is not None and entry.record.integration in integrations:
                 yield entry.record
 
     def _due(self, integration: Integration, limit: int | None, abandoned_after: timedelta) -> Iterator[LeaseRecord]:
         """Find what is due by time, by the clock of the third party."""
         names = [integration.name]
-        here = self._books.clock.now()
-        horizon = max(here, self._books.now(integration.name)) + _FARTHEST
-        first = self._books.store.due(horizon, integrations=names, limit=_FIRST_READ)
+        here = self._state.clock.now()
+        horizon = max(here, self._state.now(integration.name)) + _FARTHEST
+        first = self._state.store.due(horizon, integrations=names, limit=_FIRST_READ)
         # What this process issues just now is no reason to ask what time it is there.
         young = here - abandoned_after
         if len(first) < _FIRST_READ and all(self._is_being_issued_here(record, young) for record in first):
             return
-        self._books.ask_time(integration)
-        now = self._books.now(integration.name)
+        self._state.clocks.ask(integration)
+        now = self._state.now(integration.name)
         # A process writes its first pending record by a local clock: it has not seen the third party's yet.
         abandoned = min(now, here) - abandoned_after if abandoned_after else None
         until = max(now, here)
-        if not isinstance(self._books.store, FailureIndex):
+        if not isinstance(self._state.store, FailureIndex):
             # Failed revocations are due whatever their back-off, which is never longer than this.
             until += LONGEST_BACKOFF
         count = None if limit is None else max(limit, _FIRST_READ)
         while True:
-            found = self._books.store.due(until, integrations=names, limit=count)
+            found = self._state.store.due(until, integrations=names, limit=count)
             # The first look reached further ahead: it finds failed revocations whose clock was set back since.
             known = {record.id: record for record in (*first, *found)}
             ready = [record for record in known.values() if _is_overdue(record, now, abandoned)]
@@ -166,7 +172,7 @@ class Reaper:
 
     def _is_being_issued_here(self, record: LeaseRecord, young: datetime) -> bool:
         """Tell whether a record is of an issue that this very process has begun a moment ago."""
-        return record.state is LeaseState.PENDING and record.owner == self._books.owner and record.created_at > young
+        return record.state is LeaseState.PENDING and record.owner == self._state.owner and record.created_at > young
 
     def _abandoned(self, integrations: Mapping[str, Integration]) -> Iterator[LeaseRecord]:
         """Find what belonged to processes of this host that are gone, whatever the time."""
@@ -186,7 +192,7 @@ class Reaper:
         self, place: str, integrations: Collection[str]
     ) -> Iterator[tuple[str, Callable[[], Iterable[LeaseRecord]]]]:
         """Return the processes of a place that live leases depend on, each with how to read those leases."""
-        store = self._books.store
+        store = self._state.store
         if isinstance(store, ProcessIndex):
             for process in store.processes(place):
                 yield process, partial(store.of_process, process)
@@ -201,9 +207,9 @@ class Reaper:
 
     def _purge(self, names: Iterable[str]) -> None:
         """Forget old tombstones."""
-        moments = [self._books.now(name) for name in names]
+        moments = [self._state.now(name) for name in names]
         try:
-            self._books.store.purge(min(moments, default=self._books.clock.now()) - TOMBSTONE_AGE)
+            self._state.store.purge(min(moments, default=self._state.clock.now()) - TOMBSTONE_AGE)
         except StoreError as error:
             logger.warning("Old tombstones could not be purged: %s", error)
 

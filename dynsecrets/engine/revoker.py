@@ -12,10 +12,10 @@ import attrs
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.process_identity import ProcessState, liveness
 from dynsecrets.errors import DynsecretsError, LeaseNotFound, PermissionDenied, RevocationError, StoreError
-from dynsecrets.model.lifecycle import CLAIM_LENGTH, LeaseState, backoff
+from dynsecrets.model.lifecycle import CLAIM_LENGTH, LeaseState, revocation_delay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from dynsecrets.engine.scheduler import Scheduler
     from dynsecrets.engine.state import EngineState
@@ -39,8 +39,8 @@ class RevocationOutcome(Enum):
 class Revoker:
     """Revokes leases for a manager. Thread-safe."""
 
-    def __init__(self, books: EngineState, scheduler: Scheduler) -> None:
-        self._books = books
+    def __init__(self, state: EngineState, scheduler: Scheduler) -> None:
+        self._state = state
         self._scheduler = scheduler
         self._random = random.SystemRandom()
 
@@ -50,7 +50,7 @@ class Revoker:
         Raises ``RevocationError`` where it can't be done now; the record says so, and the attempts go on in the
         background.
         """
-        worker = self._books.new_worker()
+        worker = self._state.new_worker()
         try:
             for pause in _PAUSES:
                 try:
@@ -60,7 +60,7 @@ class Revoker:
                         raise
                 else:
                     return
-                self._books.clock.sleep(pause)
+                self._state.clock.sleep(pause)
             self._attempt(record, integration, worker, wait=True)
         except BaseException as error:
             # On an interrupt, too: whoever waits goes away, the background goes on.
@@ -69,14 +69,14 @@ class Revoker:
 
     def expire(self, lease_id: str) -> None:
         """Revoke a lease of this process whose TTL is over; in the background."""
-        entry = self._books.entry(lease_id)
+        entry = self._state.leases.get(lease_id)
         if entry is not None:
-            self._books.emit("expired", entry.record)
+            self._state.emit("expired", entry.record)
             self.try_again(entry.record, entry.integration)
 
     def try_again(self, record: LeaseRecord, integration: Integration) -> RevocationError | None:
         """Make one attempt in the background, plan the next one if it fails, and return why."""
-        worker = self._books.new_worker()
+        worker = self._state.new_worker()
         try:
             self._attempt(record, integration, worker, wait=True)
         except RevocationError as error:
@@ -86,7 +86,7 @@ class Revoker:
 
     def reap(self, record: LeaseRecord, integration: Integration) -> RevocationOutcome:
         """Make one attempt for a reaper, unless another worker is at it. Errors are kept in the record."""
-        worker = self._books.new_worker()
+        worker = self._state.new_worker()
         try:
             mine = self._attempt(record, integration, worker, wait=False)
         except RevocationError as error:
@@ -94,7 +94,7 @@ class Revoker:
             return RevocationOutcome.FAILED
         if not mine:
             return RevocationOutcome.SKIPPED
-        self._books.emit("reaped", record)
+        self._state.emit("reaped", record)
         return RevocationOutcome.REVOKED
 
     def postpone(
@@ -112,7 +112,7 @@ class Revoker:
         ``handle`` is what an issue could not roll back, which is known better than the record knows it.
         """
         jitter = self._random.random()
-        now = self._books.now(record.integration)
+        now = self._state.now(record.integration)
         why = str(error) or type(error).__name__
 
         def fail(found: LeaseRecord) -> LeaseRecord:
@@ -123,11 +123,11 @@ class Revoker:
 
         late = handle is not None or self._is_late(record)
         try:
-            found = self._books.write(record, fail)
+            found = self._state.write(record, fail)
             if not found.live and late:
                 # The issue took so long that somebody gave it up and closed its record: what is left came after that.
                 found = fail(attrs.evolve(record, id=str(uuid.uuid4()), version=1))
-                self._books.store.insert(found)
+                self._state.store.insert(found)
                 self._forget(record.id)
             record, late = found, False
         except (StoreError, LeaseNotFound) as store_error:
@@ -137,16 +137,16 @@ class Revoker:
         if not record.live:
             self._forget(record.id)
             return record
-        self._books.emit("revoke_failed", record, error)
+        self._state.emit("revoke_failed", record, error)
         # An entry is of what the lease was made with, rather than of what somebody wanted to revoke it with.
-        entry = self._books.ensure(record, integration)
+        entry = self._state.leases.ensure(record, integration)
         entry.late = late
-        at = self._books.clock.steady() + backoff(record.attempts, jitter).total_seconds()
+        at = self._state.clock.steady() + revocation_delay(record.attempts, jitter).total_seconds()
         failed = record
         # One plan for a lease, however many tried in vain.
         earlier, entry.retry = (
             entry.retry,
-            self._scheduler.call_at(at, lambda: self.try_again(failed, entry.integration)),
+            self._scheduler.call_at(at, lambda: self.try_again(failed, entry.integration), record.integration),
         )
         if earlier is not None:
             self._scheduler.cancel(earlier)
@@ -155,13 +155,13 @@ class Revoker:
     def discard(self, record: LeaseRecord) -> LeaseRecord:
         """Write down that nothing of a lease is left. Raises ``StoreError``."""
         self._forget(record.id)
-        now = self._books.now(record.integration)
-        return self._books.write(record, lambda found: found.revoked(now=now))
+        now = self._state.now(record.integration)
+        return self._state.write(record, lambda found: found.revoked(now=now))
 
     def discard_later(self, record: LeaseRecord, failures: int = 1) -> None:
         """Do so once the store takes it, as long as the process lives; after that a reaper finds nothing to delete."""
-        pause = backoff(failures, self._random.random()).total_seconds()
-        self._scheduler.call_at(self._books.clock.steady() + pause, lambda: self._discard_again(record, failures))
+        pause = revocation_delay(failures, self._random.random()).total_seconds()
+        self._scheduler.call_at(self._state.clock.steady() + pause, lambda: self._discard_again(record, failures))
 
     def _discard_again(self, record: LeaseRecord, failures: int) -> None:
         try:
@@ -181,7 +181,7 @@ class Revoker:
         except StoreError as error:
             logger.error("Lease %s is revoked, but its record doesn't say so yet: %s", record.id, error)
             self.discard_later(record)
-        self._books.emit("revoked", record)
+        self._state.emit("revoked", record)
 
     def _attempt(self, record: LeaseRecord, integration: Integration, worker: str, *, wait: bool) -> bool:
         """Make one attempt. Tells whether this deleted the lease, or raises ``RevocationError``.
@@ -208,23 +208,23 @@ class Revoker:
     def release(self, record: LeaseRecord) -> LeaseRecord | None:
         """Take the claim of a worker that is gone off a lease; ``None`` where somebody else has done that."""
         try:
-            return self._books.store.update(record.released(now=self._books.now(record.integration)))
+            return self._state.store.update(record.released(now=self._state.now(record.integration)))
         except StoreError as error:
             logger.info("Lease %s is somebody else's to revoke: %s", record.id, error)
             return None
 
     def _claim(self, record: LeaseRecord, worker: str, *, wait: bool) -> LeaseRecord | None:
         """Begin a revocation, once no other worker is at it; ``None`` if the lease is gone, or is not waited for."""
-        books = self._books
+        state = self._state
         looks = iter(_LOOKS)
         pause = 0.0
         while True:
-            now = books.now(record.integration)
+            now = state.now(record.integration)
             try:
-                claimed = books.store.claim(record.id, worker, now + CLAIM_LENGTH, now)
+                claimed = state.store.claim(record.id, worker, now + CLAIM_LENGTH, now)
                 if claimed is not None:
                     return claimed
-                found = books.store.get(record.id)
+                found = state.store.get(record.id)
                 if found.state is LeaseState.REVOKED and self._is_late(record):
                     return record
                 if found.state is LeaseState.REVOKED:
@@ -242,22 +242,30 @@ class Revoker:
                 logger.error("Lease %s is revoked without a claim: %s", record.id, error)
                 return record
             pause = next(looks, pause)
-            books.clock.sleep(pause)
+            state.clock.sleep(pause)
 
     def _is_late(self, record: LeaseRecord) -> bool:
         """Tell whether something of a lease may have come to be after its record was closed."""
-        entry = self._books.entry(record.id)
+        entry = self._state.leases.get(record.id)
         return entry is not None and entry.late
 
     def _forget(self, lease_id: str) -> None:
         """Let go of a lease that is gone."""
-        entry = self._books.remove(lease_id)
+        entry = self._state.leases.remove(lease_id)
         for job in () if entry is None else (entry.job, entry.retry):
             if job is not None:
                 self._scheduler.cancel(job)
 
 
-def not_revoked(lease_ids: Iterable[str]) -> str:
-    """Say which leases could not be revoked."""
-    ids = list(lease_ids)
-    return f"{len(ids)} {'lease' if len(ids) == 1 else 'leases'} could not be revoked: {', '.join(ids)}"
+def raise_not_revoked(failed: Mapping[str, BaseException]) -> None:
+    """Raise ``RevocationError`` for the leases that could not be revoked, by their ids, if there are any."""
+    if not failed:
+        return
+    # What is not an Exception, an interrupt, goes before all others.
+    first = min(failed.values(), key=lambda error: isinstance(error, Exception))
+    if not isinstance(first, Exception):
+        raise first
+    if len(failed) == 1 and isinstance(first, RevocationError):
+        raise first
+    which = "1 lease" if len(failed) == 1 else f"{len(failed)} leases"
+    raise RevocationError(f"{which} could not be revoked: {', '.join(failed)} ({first})") from first

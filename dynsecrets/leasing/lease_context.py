@@ -11,17 +11,18 @@ from dynsecrets._internal.async_bridge import run_in_thread
 from dynsecrets._internal.cleanup import run_cleanup
 from dynsecrets._internal.fork_safety import reset_after_fork
 from dynsecrets._internal.messages import safe_repr
-from dynsecrets.engine.default_manager import default_manager
-from dynsecrets.engine.manager import LeaseManager
+from dynsecrets.engine.manager import check_manager, engine_of
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.leasing.decorator import decorate
 from dynsecrets.model.config import DynamicSecretConfig, check_wait
+from dynsecrets.model.record import check_metadata
 from dynsecrets.model.unset import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from dynsecrets.engine.manager import LeaseManager
     from dynsecrets.model.config import Wait
     from dynsecrets.model.lease import Lease
     from dynsecrets.model.ttl import TTL
@@ -54,15 +55,12 @@ def lease(
     """
     if not isinstance(config, DynamicSecretConfig):
         raise InvalidConfig(f"lease() takes a DynamicSecretConfig, not {safe_repr(config)}")
-    if manager is not None and not isinstance(manager, LeaseManager):
-        raise InvalidConfig(f"manager must be a LeaseManager, not {safe_repr(manager)}")
-    config.ttl(ttl)
-    if not isinstance(wait, Unset):
-        check_wait(wait)
+    check_manager(manager)
+    length = config.ttl(ttl)
+    until = wait if isinstance(wait, Unset) else check_wait(wait)
 
     def issue() -> Lease:
-        chosen = default_manager() if manager is None else manager
-        return chosen._issue(config, ttl, wait=wait, metadata=metadata, held=True)  # noqa: SLF001 - held leases are not for everyone to issue.
+        return engine_of(manager).issue_held(config, length, wait=until, metadata=check_metadata(metadata))
 
     return LeaseContext(issue)
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from dynsecrets._internal.async_bridge import run_in_thread
 from dynsecrets._internal.cleanup import run_cleanup
 from dynsecrets._internal.messages import safe_repr
+from dynsecrets.engine.manager import check_manager, engine_of
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.leasing.decorator import decorate
 from dynsecrets.leasing.lease_context import LeaseContext
 from dynsecrets.leasing.pool_state import PoolState
-from dynsecrets.leasing.renewing import check_manager, find_engine
 from dynsecrets.model.config import DynamicSecretConfig
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class LeasePool:
         length = config.ttl(ttl)
         self._config = config
         self._size = size
-        self._state = PoolState(find_engine(manager), config, size, length)
+        self._state = PoolState(engine_of(manager), config, size, length)
         self._state.refill()
 
     def lease(self) -> LeaseContext:

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
+from dynsecrets._internal.concurrency import past_failures
 from dynsecrets._internal.fork_safety import reset_after_fork
 from dynsecrets._internal.log import logger
-from dynsecrets.engine.revoker import not_revoked
-from dynsecrets.errors import DynsecretsError, RevocationError
+from dynsecrets.engine.revoker import raise_not_revoked
+from dynsecrets.errors import DynsecretsError
 from dynsecrets.leasing.renewal_timing import retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from datetime import timedelta
 
     from dynsecrets.engine.core import Engine
@@ -53,12 +53,12 @@ class _Ready:
 class PoolState:
     """The leases of one pool. Thread-safe; a forked child starts with nothing, and fills up when it is first used."""
 
-    def __init__(self, stage: Engine, config: DynamicSecretConfig, size: int, ttl: timedelta) -> None:
-        self._stage = stage
+    def __init__(self, engine: Engine, config: DynamicSecretConfig, size: int, ttl: timedelta) -> None:
+        self._engine = engine
         self._config = config
         self._size = size
         self._ttl = ttl
-        self._most = max(int(stage.workers * _SHARE), 1)
+        self._most = max(int(engine.workers * _SHARE), 1)
         self._random = random.SystemRandom()
         self._closed = False
         self._after_fork()
@@ -91,9 +91,9 @@ class PoolState:
             lease = self._pop()
         if lease is not None:
             return lease
-        if self._stage.in_worker():
+        if self._engine.in_worker():
             # The threads that make leases may all wait like this one: it makes its own.
-            return self._stage.issue_held(self._config, self._ttl)
+            return self._engine.issue_held(self._config, self._ttl)
         waiter = self._queue_up()
         try:
             return waiter.result()
@@ -122,7 +122,7 @@ class PoolState:
             count = 0 if self._closed else max(min(self._missing(), self._most - self._making), 0)
             self._making += count
         for _ in range(count):
-            self._stage.submit(self._make)
+            self._engine.submit(self._make)
 
     def close(self) -> None:
         """Hand out nothing more, and revoke what was never handed out, what is just being made too.
@@ -134,17 +134,16 @@ class PoolState:
             waiting = self._next_waiters(len(self._queue))
             jobs, self._retry, self._aging = (self._retry, self._aging), None, None
         for job in jobs:
-            self._stage.cancel(job)
+            self._engine.cancel(job)
         for waiter in waiting:
             waiter.set_exception(_closed())
-        failed: dict[str, Exception] = {}
+        failed: dict[str, BaseException] = {}
         # Twice: whoever is at work may have something that nobody has by then.
         for _ in range(2):
-            self._revoke_all(self._drain(), failed)
+            failed |= past_failures(self._engine.scheduler, {lease.id: lease.revoke for lease in self._drain()})
             with self._lock:
                 self._idle.wait_for(lambda: not self._at_work - {threading.get_ident()})
-        if failed:
-            raise RevocationError(not_revoked(failed)) from next(iter(failed.values()))
+        raise_not_revoked(failed)
 
     def _queue_up(self) -> Waiter:
         """Return a waiter for the next lease that is made, or for one that came just now. Never blocks."""
@@ -152,7 +151,7 @@ class PoolState:
         with self._lock:
             lease = self._pop()
             if lease is None:
-                if self._stage.closed:
+                if self._engine.closed:
                     raise DynsecretsError("the LeaseManager of this pool is closed; make a new one")
                 self._queue.append(waiter)
         if lease is None:
@@ -167,18 +166,18 @@ class PoolState:
             raise _closed()
         if not self._ready:
             return None
-        now = self._stage.steady()
+        now = self._engine.steady()
         if not self._maintains_soon:
             # Planned, and not handed to the pool here, which would take longer.
             self._maintains_soon = True
-            self._stage.call_at(now, self._maintain)
+            self._engine.call_at(now, self._maintain)
         while self._ready:
             first = self._ready.popleft()
             if now < first.until and not first.lease.revoked:
                 return first.lease
             self._stale.append(first.lease)
             # The machine may have slept, which the background notices late.
-            self._stage.wake()
+            self._engine.wake()
         return None
 
     def _leave(self, waiter: Waiter) -> None:
@@ -194,7 +193,7 @@ class PoolState:
         if waiter.exception() is not None:
             return
         if not self._offer(waiter.result(), made=False):
-            self._stage.submit(partial(self._revoke, waiter.result()))
+            self._engine.submit(partial(self._revoke, waiter.result()))
 
     def _next_waiters(self, count: int) -> list[Waiter]:
         """Return the oldest waiters that somebody waits with; from now on they can't be given up. The lock is held."""
@@ -218,14 +217,14 @@ class PoolState:
         if not self._begin(made=True):
             return
         try:
-            lease = self._stage.issue_held(self._config, self._ttl)
+            lease = self._engine.issue_held(self._config, self._ttl)
         except BaseException as error:  # Whoever waits must know of it, whatever it is.
             self._fail(error)
         else:
             self._offer(lease, made=True)
         finally:
             self._end()
-        if not self._stage.closed:
+        if not self._engine.closed:
             self.refill()
 
     def _begin(self, *, made: bool = False) -> bool:
@@ -247,7 +246,7 @@ class PoolState:
 
         ``False`` where the pool is closed and nobody will revoke it.
         """
-        now = self._stage.steady()
+        now = self._engine.steady()
         left = lease.remaining
         # Where it took long to become usable, half of what is left is enough: the next one would be no better.
         until = now + max(left - self._ttl * _WORTH, left * _WORTH).total_seconds()
@@ -263,14 +262,14 @@ class PoolState:
             if not waiters:
                 self._ready.append(_Ready(lease, until))
                 self._plan_aging()
-        self._stage.cancel(retry)
+        self._engine.cancel(retry)
         for waiter in waiters:
             waiter.set_result(lease)
         return True
 
     def _fail(self, error: BaseException) -> None:
         """Tell whoever waits longest that a lease could not be made, unless others are being made; fill up later."""
-        hopeless = self._stage.closed
+        hopeless = self._engine.closed
         with self._lock:
             self._making -= 1
             waiting = len(self._queue)
@@ -279,7 +278,7 @@ class PoolState:
             if self._retry is None and not self._closed:
                 self._failures += 1
                 pause = retry_after(self._failures, self._ttl, error, self._random.random())
-                self._retry = self._stage.call_after(pause, self._try_again)
+                self._retry = self._engine.call_after(pause, self._try_again)
         for waiter in waiters:
             waiter.set_exception(error)
         if not waiters:
@@ -293,7 +292,7 @@ class PoolState:
     def _plan_aging(self) -> None:
         """Plan to look when the next lease gets too old. The lock is held."""
         if self._aging is None and self._ready and not self._closed:
-            self._aging = self._stage.call_at(min(one.until for one in self._ready), self._age)
+            self._aging = self._engine.call_at(min(one.until for one in self._ready), self._age)
 
     def _age(self) -> None:
         with self._lock:
@@ -305,7 +304,7 @@ class PoolState:
         if not self._begin():
             return
         try:
-            now = self._stage.steady()
+            now = self._engine.steady()
             with self._lock:
                 self._maintains_soon = False
                 stale, self._stale = self._stale, []
@@ -332,34 +331,6 @@ class PoolState:
             lease.revoke()
         except DynsecretsError as error:
             logger.warning("%s", error)
-
-    def _revoke_all(self, leases: Iterable[Lease], failed: dict[str, Exception]) -> None:
-        """Revoke many at the same time, past failures; note what could not be, and why. Others may still be at it."""
-        left = deque(leases)
-
-        def work() -> None:
-            while True:
-                try:
-                    lease = left.popleft()
-                except IndexError:
-                    return
-                try:
-                    lease.revoke()
-                except Exception as error:
-                    failed[lease.id] = error
-
-        def help_out() -> None:
-            with self._lock:
-                self._at_work.add(threading.get_ident())
-            try:
-                work()
-            finally:
-                self._end()
-
-        # Helpers that begin late find nothing to do, and need not be waited for: they may wait for this very thread.
-        for _ in range(min(len(left) - 1, self._most)):
-            self._stage.submit(help_out)
-        work()
 
 
 def _closed() -> DynsecretsError:

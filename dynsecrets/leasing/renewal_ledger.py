@@ -6,9 +6,10 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
+from dynsecrets._internal.concurrency import past_failures
 from dynsecrets._internal.log import logger
-from dynsecrets.engine.revoker import not_revoked
-from dynsecrets.errors import DynsecretsError, RevocationError
+from dynsecrets.engine.revoker import raise_not_revoked
+from dynsecrets.errors import DynsecretsError
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -24,8 +25,8 @@ class RenewalLedger:
     Thread-safe. Good for one process: a forked child starts with holdings of its own.
     """
 
-    def __init__(self, stage: Engine, config: DynamicSecretConfig) -> None:
-        self._stage = stage
+    def __init__(self, engine: Engine, config: DynamicSecretConfig) -> None:
+        self._engine = engine
         self._config = config
         self._lock = threading.Lock()
         self._leases: dict[str, Lease | None] = {}
@@ -38,9 +39,9 @@ class RenewalLedger:
     def issue(self, ttl: timedelta) -> Lease:
         """Lease one more; remember one that failed and may be half-made. Raises what ``LeaseManager.issue`` does."""
         try:
-            lease = self._stage.issue_held(self._config, ttl)
+            lease = self._engine.issue_held(self._config, ttl)
         except BaseException as error:
-            left = self._stage.possibly_leaked(error)
+            left = self._engine.possibly_leaked(error)
             with self._lock:
                 self._leases.update(dict.fromkeys(left))
             raise
@@ -58,25 +59,15 @@ class RenewalLedger:
         """Revoke everything, past failures. Raises ``RevocationError`` that names all that could not be revoked.
 
         Without ``half_made`` what failed to be made is left to the manager, which tries again by itself, and stays here
-        to be settled. On an interrupt the rest is revoked in the background.
+        to be settled. After an interrupt the rest is revoked all the same, but not waited for.
         """
-        failed: dict[str, Exception] = {}
-        try:
-            for lease_id in self._ids(half_made=half_made):
-                try:
-                    self._revoke(lease_id)
-                except Exception as error:
-                    failed[lease_id] = error
-        except BaseException:
-            self.revoke_later()
-            raise
-        if failed:
-            raise RevocationError(not_revoked(failed)) from next(iter(failed.values()))
+        ends = {lease_id: partial(self._revoke, lease_id) for lease_id in self._ids(half_made=half_made)}
+        raise_not_revoked(past_failures(self._engine.scheduler, ends))
 
     def revoke_later(self) -> None:
         """Have everything revoked in the background."""
         for lease_id in self._ids():
-            self._stage.submit(partial(self.end, lease_id))
+            self._engine.submit(partial(self.end, lease_id))
 
     def end(self, lease_id: str) -> None:
         """Revoke one lease, in the background. Where that fails, it stays here to be settled."""
@@ -94,6 +85,6 @@ class RenewalLedger:
             lease = self._leases.get(lease_id)
         # The store needs not be asked, and may be closed by now.
         if lease is None or not lease.revoked:
-            self._stage.revoke_by_id(lease_id, self._config)
+            self._engine.revoke_by_id(lease_id, self._config)
         with self._lock:
             self._leases.pop(lease_id, None)

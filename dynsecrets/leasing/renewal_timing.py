@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from dynsecrets.errors import InvalidConfig, PermissionDenied
+from dynsecrets.model.backoff import backoff
 
 #: A fresh lease is asked for about two thirds into the TTL; spread, so that what began together parts.
 _EARLIEST: Final = 0.60
@@ -19,7 +20,7 @@ _FIRST_PART: Final = 60
 _SHORTEST_FIRST_PAUSE: Final = timedelta(milliseconds=100)
 _LONGEST_FIRST_PAUSE: Final = timedelta(seconds=30)
 LONGEST_PAUSE: Final = timedelta(minutes=5)
-_MOST_DOUBLINGS: Final = 30
+_SPREAD: Final = 1 / 3
 
 
 def renewal_after(ttl: timedelta, jitter: float) -> timedelta:
@@ -45,9 +46,8 @@ def retry_after(failures: int, ttl: timedelta, error: BaseException, jitter: flo
     of attempts grows with the logarithm of time, until they are minutes apart. What can't heal by itself waits for
     minutes at once. Jitter shortens by up to a third.
     """
-    doublings = min(max(failures, 1) - 1, _MOST_DOUBLINGS)
-    pause = LONGEST_PAUSE if cannot_heal(error) else min(first_pause(ttl) * 2**doublings, LONGEST_PAUSE)
-    return pause * (1 - jitter / 3)
+    first = LONGEST_PAUSE if cannot_heal(error) else first_pause(ttl)
+    return backoff(failures, jitter, first=first, longest=LONGEST_PAUSE, spread=_SPREAD)
 
 
 def cannot_heal(error: BaseException) -> bool:

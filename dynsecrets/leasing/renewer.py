@@ -28,6 +28,8 @@ from dynsecrets._internal.log import logger
 from dynsecrets.errors import DynsecretsError, LeaseExpired
 from dynsecrets.leasing.renewal_ledger import RenewalLedger
 from dynsecrets.leasing.renewal_timing import first_pause, renewal_after, retry_after
+from dynsecrets.model.capabilities import AwsSessions, lack
+from dynsecrets.model.lease import is_young, values_by_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,19 +75,19 @@ class LeaseRenewer:
         config: DynamicSecretConfig,
         ttl: timedelta,
         *,
-        stage: Callable[[], Engine],
+        engine: Callable[[], Engine],
         overlap: timedelta,
         on_renew: Callable[[Lease], object] | None,
         on_error: Callable[[BaseException], object] | None,
     ) -> None:
         self._config = config
         self._ttl = ttl
-        self._find_stage = stage
+        self._find_engine = engine
         self._overlap = overlap
         self._on_renew = on_renew
         self._on_error = on_error
         self._random = random.SystemRandom()
-        self._backstage: Engine | None = None
+        self._found: Engine | None = None
         self._open = False
         self._turn = 0
         self._current: Lease | None = None
@@ -94,8 +96,8 @@ class LeaseRenewer:
 
     def _forget(self) -> None:
         """Have nothing planned, nothing under way and nothing to revoke."""
-        if self._backstage is not None:
-            self._ledger = RenewalLedger(self._backstage, self._config)
+        if self._found is not None:
+            self._ledger = RenewalLedger(self._found, self._config)
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._job: Job | None = None
@@ -123,9 +125,9 @@ class LeaseRenewer:
             turn = self._turn
             self._current, self._failures, self._last_error = None, 0, None
         try:
-            if self._backstage is None:
-                self._backstage = self._find_stage()
-                self._ledger = RenewalLedger(self._backstage, self._config)
+            if self._found is None:
+                self._found = self._find_engine()
+                self._ledger = RenewalLedger(self._found, self._config)
             # An earlier block may have left something that could not be revoked.
             self._ledger.revoke_all_but()
             taken = self._take(self._ledger.issue(self._ttl), turn)
@@ -171,9 +173,9 @@ class LeaseRenewer:
             raise DynsecretsError("this renewer is not open; use it inside of its with block")
         if inherited:
             self._adopt(now=not lease.is_valid())
-        elif due_at is not None and due_at <= self._stage.steady():
+        elif due_at is not None and due_at <= self._engine.steady():
             # The machine may have slept, which the background notices late.
-            self._stage.wake()
+            self._engine.wake()
         if not lease.is_valid():
             return self._newer(lease)
         return lease
@@ -187,7 +189,7 @@ class LeaseRenewer:
         lease = self.current
         with self._lock:
             next_at = self._next_at if lease is self._current else None
-        pause = timedelta(seconds=0.0 if next_at is None else max(next_at - self._stage.steady(), 0.0))
+        pause = timedelta(seconds=0.0 if next_at is None else max(next_at - self._engine.steady(), 0.0))
         return lease, min(pause + self._overlap, lease.remaining)
 
     def session(self, **boto3_session_kwargs: Any) -> boto3.Session:
@@ -196,7 +198,7 @@ class LeaseRenewer:
         Each request is signed with the key of :attr:`current`, both halves of one lease. Arguments are those of
         ``boto3.Session``, and ``endpoint_url``. A request raises ``LeaseExpired`` where ``current`` does.
         """
-        return self._config.integration.following_session(self._values, self._is_young, **boto3_session_kwargs)
+        return self._aws().following_session(self._values, self._is_young, **boto3_session_kwargs)
 
     def aio_session(self, **session_kwargs: Any) -> Any:
         """Return a session of aioboto3, or else of aiobotocore, whose clients follow every renewal.
@@ -204,7 +206,7 @@ class LeaseRenewer:
         Arguments are those of ``aioboto3.Session`` (of ``AioSession``: ``region_name`` and ``profile_name``), and
         ``endpoint_url``. Raises ``ImportError`` where neither is installed.
         """
-        return self._config.integration.following_aio_session(self._values, self._is_young, **session_kwargs)
+        return self._aws().following_aio_session(self._values, self._is_young, **session_kwargs)
 
     def status(self) -> RenewalStatus:
         """Return how renewal is doing. Asks nobody."""
@@ -214,7 +216,7 @@ class LeaseRenewer:
         return RenewalStatus(
             lease_id=None if lease is None else lease.id,
             expires_at=None if lease is None else lease.expires_at,
-            next_renewal_at=None if at is None else self._stage.time_at(self._config, at),
+            next_renewal_at=None if at is None else self._engine.time_at(self._config, at),
             failures=failures,
             last_error=error,
         )
@@ -231,21 +233,23 @@ class LeaseRenewer:
                 return False
             old, self._current = self._current, lease
             self._failures, self._last_error = 0, None
-            lived = self._ttl - lease.remaining
-            pause = renewal_after(self._ttl, self._random.random()) - lived
+            # The third party may have granted less than was asked for.
+            life = lease.expires_at - lease.issued_at
+            lived = life - lease.remaining
+            pause = renewal_after(life, self._random.random()) - lived
             # Where it took most of a lease's life to become usable, the attempts must not follow each other at once.
             self._plan(max(pause, first_pause(self._ttl)))
             if old is not None and old in self._ledger:
-                self._stage.cancel(self._ending)
-                self._ending = self._stage.call_after(self._overlap, partial(self._ledger.end, old.id))
+                self._engine.cancel(self._ending)
+                self._ending = self._engine.call_after(self._overlap, partial(self._ledger.end, old.id))
         return True
 
     def _plan(self, pause: timedelta | None = None) -> None:
         """Plan the next attempt, by default for now. The lock is held."""
-        self._stage.cancel(self._job)
+        self._engine.cancel(self._job)
         self._turn += 1
-        self._next_at = self._stage.steady() + (0.0 if pause is None else pause.total_seconds())
-        self._job = self._stage.call_at(self._next_at, partial(self._renew, self._turn))
+        self._next_at = self._engine.steady() + (0.0 if pause is None else pause.total_seconds())
+        self._job = self._engine.call_at(self._next_at, partial(self._renew, self._turn))
 
     def _adopt(self, *, now: bool) -> None:
         """In a forked child: lease a credential of its own, soon where the parent's serves until then."""
@@ -271,7 +275,7 @@ class LeaseRenewer:
             error = self._last_error
             if self._open and error is None and not self._attempting:
                 self._plan()
-        more = "its LeaseManager was closed" if self._stage.closed else "could not be renewed yet; the attempts go on"
+        more = "its LeaseManager was closed" if self._engine.closed else "could not be renewed yet; the attempts go on"
         why = "" if error is None else f" ({error})"
         raise LeaseExpired(f"lease {lease.id} of {lease.name} is over, and {more}{why}", lease_id=lease.id) from error
 
@@ -308,7 +312,7 @@ class LeaseRenewer:
         if not taken:
             self._ledger.end(lease.id)
             return
-        self._stage.emit("renewed", lease)
+        self._engine.emit("renewed", lease)
         self._call(self._on_renew, lease)
 
     def _fail(self, error: BaseException, turn: int) -> None:
@@ -345,10 +349,10 @@ class LeaseRenewer:
             self._current = None
             self._next_at = None
             jobs, self._job, self._ending = (self._job, self._ending), None, None
-        if self._backstage is None:
+        if self._found is None:
             return
         for job in jobs:
-            self._backstage.cancel(job)
+            self._found.cancel(job)
         try:
             with self._lock:
                 self._idle.wait_for(lambda: not self._at_work - {threading.get_ident()})
@@ -358,17 +362,24 @@ class LeaseRenewer:
             raise
         self._ledger.revoke_all(half_made=half_made)
 
+    def _aws(self) -> AwsSessions:
+        """Return the integration, where it makes sessions."""
+        integration = self._config.integration
+        if not isinstance(integration, AwsSessions):
+            raise lack(integration, AwsSessions)
+        return integration
+
     def _values(self) -> dict[str, str]:
         """Return the current lease's values, keyed by suffix, all of one lease."""
-        return self.current.by_suffix()
+        return values_by_suffix(self.current)
 
     def _is_young(self) -> bool:
         """Tell whether a server may be behind that doesn't know the current key."""
         lease = self._current
-        return lease is not None and lease.is_young()
+        return lease is not None and is_young(lease)
 
     @property
-    def _stage(self) -> Engine:
-        if self._backstage is None:
+    def _engine(self) -> Engine:
+        if self._found is None:
             raise DynsecretsError("this renewer is not open; use it inside of its with block")
-        return self._backstage
+        return self._found

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dynsecrets._internal.messages import safe_repr
-from dynsecrets.engine.default_manager import default_manager
-from dynsecrets.engine.manager import LeaseManager, engine_of
+from dynsecrets.engine.manager import check_manager, engine_of
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.leasing.renewal_timing import default_overlap
 from dynsecrets.leasing.renewer import LeaseRenewer
@@ -18,7 +17,7 @@ from dynsecrets.model.ttl import TTL, parse_ttl
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dynsecrets.engine.core import Engine
+    from dynsecrets.engine.manager import LeaseManager
     from dynsecrets.model.lease import Lease
 
 
@@ -57,19 +56,8 @@ def renewing(
     return LeaseRenewer(
         config,
         length,
-        stage=partial(find_engine, manager),
+        engine=partial(engine_of, manager),
         overlap=ending,
         on_renew=on_renew,
         on_error=on_error,
     )
-
-
-def check_manager(manager: Any) -> None:
-    """Raise ``InvalidConfig`` for what is no manager."""
-    if manager is not None and not isinstance(manager, LeaseManager):
-        raise InvalidConfig(f"manager must be a LeaseManager, not {safe_repr(manager)}")
-
-
-def find_engine(manager: LeaseManager | None) -> Engine:
-    """Return the engine of a manager, or of the default one."""
-    return engine_of(default_manager() if manager is None else manager)

@@ -1,23 +1,23 @@
-"""What is leased: a named recipe of policy, time to live and options. Pure."""
+"""What is leased: a named recipe of an integration, its options and times to live. Pure."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
 from dynsecrets._internal.messages import safe_repr
-from dynsecrets.errors import InvalidConfig
-from dynsecrets.integrations.aws.iam_limits import check_groups, check_policy_arn, check_policy_arns, check_tags
-from dynsecrets.integrations.aws.policy_document import PolicyDocument, check_size
+from dynsecrets.errors import InvalidConfig, InvalidTTL
 from dynsecrets.model.integration import Integration
 from dynsecrets.model.naming import check_secret_name
+from dynsecrets.model.options import SecretOptions, make_options, option_fields
 from dynsecrets.model.ttl import TTL, format_ttl, parse_ttl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
+    from datetime import timedelta
     from pathlib import Path
 
     from dynsecrets.model.lease import Lease
@@ -25,7 +25,24 @@ if TYPE_CHECKING:
     #: How a lease is waited for: until its key authenticates, not at all, or until a probe says so.
     Wait: TypeAlias = Literal["usable"] | Callable[[Lease], bool] | None
 
-_SOME_EXPIRATION: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_TTL: Final = "30m"
+_MAX_TTL: Final = "24h"
+_WAIT_TIMEOUT: Final = "60s"
+#: The options that the signature names, each with what stands for "not given". Integrations may know none of them.
+_NAMED: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "policy": None,
+        "expiry_guard": True,
+        "managed_policy_arns": (),
+        "groups": (),
+        "permissions_boundary": None,
+        "tags": MappingProxyType({}),
+    }
+)
+#: The arguments that every config takes, whatever its integration.
+GENERAL: Final = ("default_ttl", "max_ttl", "max_active", "wait", "wait_timeout")
+#: What ``attrs.evolve`` hands the options over by.
+_EVOLVED: Final = "_options"
 
 
 def _check_integration(integration: object) -> Integration:
@@ -36,29 +53,11 @@ def _check_integration(integration: object) -> Integration:
     return integration
 
 
-def _check_policy(policy: object) -> PolicyDocument | None:
-    return None if policy is None else PolicyDocument.parse(policy)
-
-
-def _check_boundary(arn: object) -> str | None:
-    return None if arn is None else check_policy_arn(arn, what="permissions_boundary")
-
-
-def _check_tags(tags: object) -> Mapping[str, str]:
-    return MappingProxyType(check_tags(tags))
-
-
 def _check_max_active(given: object) -> int | None:
     if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given < 1):
         raise InvalidConfig(
             f"max_active {safe_repr(given)} is not accepted; give a whole number of at least 1, or None"
         )
-    return given
-
-
-def _check_flag(given: object) -> bool:
-    if not isinstance(given, bool):
-        raise InvalidConfig(f"expiry_guard {safe_repr(given)} is not accepted; give True or False")
     return given
 
 
@@ -69,36 +68,62 @@ def check_wait(wait: object) -> Any:
     raise InvalidConfig(f'wait {safe_repr(wait)} is not accepted; give "usable", None, or a callable (lease) -> bool')
 
 
+def _is_given(option: object, default: object) -> bool:
+    """Tell whether an option differs from its default; empty lists and mappings are as good as each other."""
+    if isinstance(default, tuple):
+        return not isinstance(option, list | tuple) or bool(option)
+    if isinstance(default, Mapping):
+        return not isinstance(option, dict | MappingProxyType) or bool(option)
+    return option is not default
+
+
 @attrs.frozen(init=False)
 class DynamicSecretConfig:
     """A named recipe for leases. Immutable; equal configs are equal. Safe to share between threads and processes.
 
-    ``name`` prefixes the environment variables of each lease (``[A-Z][A-Z0-9_]*``). ``policy`` is what a leased user
-    may do: a mapping, or a JSON string or ``pathlib.Path`` to one; ``None`` attaches the expiry guard alone. TTLs are
-    whole seconds, ``timedelta`` objects, or text like ``"90s"``, ``"30m"``, ``"1h30m"``. ``expiry_guard`` ends the
-    policy with a ``Deny`` of everything once the lease is over, enforced by AWS itself. ``managed_policy_arns``,
-    ``groups``, ``permissions_boundary`` and ``tags`` are given to each leased user. ``max_active`` caps the live
-    leases of this name in the store. ``wait`` says when a lease is handed over: ``"usable"`` once its key
-    authenticates, ``None`` at once, or a callable ``(lease) -> bool`` that is asked until it agrees; ``wait_timeout``
-    bounds that.
+    The arguments from ``policy`` to ``tags`` but for TTLs are options of IAM users. They, where they differ from their
+    defaults, and ``options`` go to the integration's own class of options; an integration that knows none of them
+    refuses them, since nobody would enforce them.
 
-    Raises :class:`~dynsecrets.InvalidConfig` or :class:`~dynsecrets.InvalidTTL` for all that AWS would refuse (quotas
-    and grammar are those of the IAM API reference), before anything is called.
+    Args:
+        name: The prefix of the environment variables of each lease (``[A-Z][A-Z0-9_]*``).
+        integration: What provisions and revokes the leases.
+        policy: What a leased user may do: a mapping, or a JSON string or ``pathlib.Path`` to one; ``None`` attaches the
+            expiry guard alone.
+        default_ttl: How long a lease lives that is asked for without a TTL: whole seconds, a ``timedelta``, or text
+            like ``"90s"``, ``"30m"``, ``"1h30m"``. ``None`` means the default, here and below.
+        max_ttl: How long a lease may live at the most; no longer than the integration's ``longest_ttl``.
+        expiry_guard: Whether the policy ends with a ``Deny`` of everything once the lease is over, enforced by AWS.
+        managed_policy_arns: The managed policies that are attached to each leased user.
+        groups: The groups that it joins.
+        permissions_boundary: The ARN of its permissions boundary.
+        tags: Its tags.
+        max_active: The most leases of this name that may live in the store; ``None``: any number.
+        wait: When a lease is handed over: ``"usable"`` once it works, ``None`` at once, or a callable
+            ``(lease) -> bool`` that is asked until it agrees.
+        wait_timeout: How long that may take.
+        **options: The other options that the integration knows.
+
+    Raises:
+        InvalidConfig: An argument is not accepted; all that AWS would refuse is refused here.
+        InvalidTTL: A length is not a TTL, or not one that the integration can serve.
     """
 
     name: str = attrs.field(converter=check_secret_name)
     integration: Integration = attrs.field(converter=_check_integration)
-    policy: PolicyDocument | None = attrs.field(default=None, converter=_check_policy)
+    policy: Mapping[str, Any] | None = attrs.field(eq=False)
     default_ttl: timedelta = attrs.field(kw_only=True)
     max_ttl: timedelta = attrs.field(kw_only=True)
-    expiry_guard: bool = attrs.field(default=True, converter=_check_flag, kw_only=True)
-    managed_policy_arns: tuple[str, ...] = attrs.field(default=(), converter=check_policy_arns, kw_only=True)
-    groups: tuple[str, ...] = attrs.field(default=(), converter=check_groups, kw_only=True)
-    permissions_boundary: str | None = attrs.field(default=None, converter=_check_boundary, kw_only=True)
-    tags: Mapping[str, str] = attrs.field(default={}, converter=_check_tags, hash=False, kw_only=True)
-    max_active: int | None = attrs.field(default=None, converter=_check_max_active, kw_only=True)
-    wait: Wait = attrs.field(default="usable", converter=check_wait, kw_only=True)
+    expiry_guard: bool = attrs.field(eq=False, kw_only=True)
+    managed_policy_arns: tuple[str, ...] = attrs.field(eq=False, kw_only=True)
+    groups: tuple[str, ...] = attrs.field(eq=False, kw_only=True)
+    permissions_boundary: str | None = attrs.field(eq=False, kw_only=True)
+    tags: Mapping[str, str] = attrs.field(eq=False, kw_only=True)
+    max_active: int | None = attrs.field(converter=_check_max_active, kw_only=True)
+    wait: Wait = attrs.field(converter=check_wait, kw_only=True)
     wait_timeout: timedelta = attrs.field(kw_only=True)
+    #: What was chosen of what the integration's ``options_type`` offers.
+    options: SecretOptions = attrs.field(kw_only=True, hash=False, alias=_EVOLVED)
 
     def __init__(
         self,
@@ -106,8 +131,8 @@ class DynamicSecretConfig:
         integration: Integration,
         policy: Mapping[str, Any] | str | Path | None = None,
         *,
-        default_ttl: TTL | None = "30m",
-        max_ttl: TTL | None = "24h",
+        default_ttl: TTL | None = _TTL,
+        max_ttl: TTL | None = _MAX_TTL,
         expiry_guard: bool = True,
         managed_policy_arns: tuple[str, ...] | list[str] = (),
         groups: tuple[str, ...] | list[str] = (),
@@ -115,33 +140,47 @@ class DynamicSecretConfig:
         tags: Mapping[str, str] = MappingProxyType({}),
         max_active: int | None = None,
         wait: Wait = "usable",
-        wait_timeout: TTL | None = "60s",
+        wait_timeout: TTL | None = _WAIT_TIMEOUT,
+        **options: Any,
     ) -> None:
-        longest = parse_ttl("24h" if max_ttl is None else max_ttl, what="max_ttl")
-        usual = "30m" if default_ttl is None else default_ttl
+        checked = _check_integration(integration)
+        chosen = _options(
+            checked,
+            {
+                "policy": policy,
+                "expiry_guard": expiry_guard,
+                "managed_policy_arns": managed_policy_arns,
+                "groups": groups,
+                "permissions_boundary": permissions_boundary,
+                "tags": tags,
+            },
+            options,
+        )
+        longest = _max_ttl(checked, max_ttl)
         self.__attrs_init__(
             name,
-            integration,
-            policy,
-            default_ttl=parse_ttl(usual, what="default_ttl", maximum=longest),
+            checked,
+            default_ttl=_default_ttl(checked, default_ttl, longest),
             max_ttl=longest,
-            expiry_guard=expiry_guard,
-            managed_policy_arns=managed_policy_arns,
-            groups=groups,
-            permissions_boundary=permissions_boundary,
-            tags=tags,
             max_active=max_active,
             wait=wait,
-            wait_timeout=parse_ttl("60s" if wait_timeout is None else wait_timeout, what="wait_timeout"),
+            wait_timeout=parse_ttl(_WAIT_TIMEOUT if wait_timeout is None else wait_timeout, what="wait_timeout"),
+            _options=chosen,
+            **{option: getattr(chosen, option, default) for option, default in _NAMED.items()},
         )
 
-    def __attrs_post_init__(self) -> None:
-        """Check what depends on several fields."""
-        check_size(self.policy, guarded=self.expiry_guard, example=_SOME_EXPIRATION)
-
     def ttl(self, ttl: TTL | None) -> timedelta:
-        """Return a lease's TTL for what was asked: ``None`` means the default. Raises ``InvalidTTL``."""
-        return self.default_ttl if ttl is None else parse_ttl(ttl, maximum=self.max_ttl)
+        """Return a lease's TTL for what was asked.
+
+        Args:
+            ttl: Whole seconds, a ``timedelta``, text like ``"15m"``, or ``None`` for the default.
+
+        Raises:
+            InvalidTTL: It is not a TTL, or not one between the integration's shortest and ``max_ttl``.
+        """
+        if ttl is None:
+            return self.default_ttl
+        return _check_length(self.integration, parse_ttl(ttl, maximum=self.max_ttl), ttl, "TTL")
 
     def __repr__(self) -> str:
         """Show the name, the integration and the TTL."""
@@ -149,3 +188,44 @@ class DynamicSecretConfig:
             f"DynamicSecretConfig({self.name!r}, integration={self.integration.name!r}, "
             f"default_ttl={format_ttl(self.default_ttl)!r})"
         )
+
+
+def _options(integration: Integration, named: Mapping[str, object], others: dict[str, Any]) -> SecretOptions:
+    """Make the options of a config."""
+    evolved = others.pop(_EVOLVED, None)
+    given = {name: value for name, value in named.items() if _is_given(value, _NAMED[name])}
+    if isinstance(evolved, integration.options_type):
+        kept = {name: getattr(evolved, field.name) for name, field in option_fields(type(evolved)).items()}
+        given |= {name: value for name, value in kept.items() if name not in _NAMED}
+    return make_options(
+        integration.options_type, given | others, integration=integration.name, others=(*_NAMED, *GENERAL)
+    )
+
+
+def _max_ttl(integration: Integration, given: object) -> timedelta:
+    """Return how long a lease may live: what was given, or the default as far as the third party goes."""
+    if given is None or given == _MAX_TTL:
+        usual = parse_ttl(_MAX_TTL)
+        longest = usual if integration.longest_ttl is None else min(usual, integration.longest_ttl)
+        return max(longest, integration.shortest_ttl)
+    return _check_length(integration, parse_ttl(given, what="max_ttl"), given, "max_ttl")
+
+
+def _default_ttl(integration: Integration, given: object, longest: timedelta) -> timedelta:
+    """Return how long a lease lives that is asked for without a TTL."""
+    if given is None or given == _TTL:
+        usual = max(parse_ttl(_TTL), integration.shortest_ttl)
+        given = usual if integration.longest_ttl is None else min(usual, integration.longest_ttl)
+    length = parse_ttl(given, what="default_ttl", maximum=longest)
+    return _check_length(integration, length, given, "default_ttl")
+
+
+def _check_length(integration: Integration, length: timedelta, given: object, what: str) -> timedelta:
+    """Raise ``InvalidTTL`` unless the third party gives credentials of that length."""
+    if length < integration.shortest_ttl:
+        limit = f"short: at least {format_ttl(integration.shortest_ttl)}"
+    elif integration.longest_ttl is not None and length > integration.longest_ttl:
+        limit = f"long: at most {format_ttl(integration.longest_ttl)}"
+    else:
+        return length
+    raise InvalidTTL(f"{what} {safe_repr(given)} is too {limit} is what the integration {integration.name!r} can serve")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
-from dynsecrets.model.integration import PUBLIC_SUFFIXES
-from dynsecrets.model.masking import MaskedStr
+from dynsecrets.model.aws_values import AwsValues
+from dynsecrets.model.capabilities import AwsSessions, Probes, lack
 from dynsecrets.model.timestamps import to_milliseconds
 
 if TYPE_CHECKING:
     import boto3
 
-    from dynsecrets.model.integration import Grant, Integration
+    from dynsecrets.model.grant import Grant
+    from dynsecrets.model.integration import Integration
 
 #: For how long after its creation some of AWS's servers may not know a key (seen: up to ten seconds).
 YOUNG_FOR: Final = timedelta(seconds=15)
@@ -28,7 +30,7 @@ class Timer(Protocol):
         ...
 
 
-class Lease(Mapping[str, str]):
+class Lease(AwsValues, Mapping[str, str]):
     """One leased credential: an immutable mapping of its ``NAME_*`` values.
 
     For a config named ``AWS_USER`` the keys are ``AWS_USER_ACCESS_KEY_ID``, ``AWS_USER_ARN``,
@@ -62,21 +64,26 @@ class Lease(Mapping[str, str]):
         name: str,
         integration: Integration,
         grant: Grant,
-        ttl: timedelta,
+        issued_at: datetime,
+        expires_at: datetime,
         anchor: float,
         steady: Timer,
         revoke: Callable[[Lease], None],
     ) -> None:
-        """Hold what was granted. ``anchor`` is what ``steady()`` read when the service began to count the TTL."""
-        values = {suffix: _text(suffix, secret.reveal()) for suffix, secret in grant.values.items()}
+        """Hold what was granted. ``anchor`` is what ``steady()`` read at ``issued_at``."""
+        shown = integration.public_values
+        values = {
+            suffix: str.__str__(secret.reveal()) if suffix in shown else secret.reveal()
+            for suffix, secret in grant.values.items()
+        }
         values["LEASE_ID"] = lease_id
-        values["LEASE_EXPIRATION"] = to_milliseconds(grant.expires_at)
+        values["LEASE_EXPIRATION"] = to_milliseconds(expires_at)
         self._id = lease_id
         self._name = name
         self._integration = integration
         self._values = {f"{name}_{suffix}": values[suffix] for suffix in sorted(values)}
-        self._issued_at = grant.expires_at - ttl
-        self._expires_at = grant.expires_at
+        self._issued_at = issued_at
+        self._expires_at = expires_at
         self._anchor = anchor
         self._steady = steady
         self._revoke = revoke
@@ -109,36 +116,6 @@ class Lease(Mapping[str, str]):
         return self._name
 
     @property
-    def arn(self) -> str:
-        """The ARN of the leased user."""
-        return self._value("ARN")
-
-    @property
-    def username(self) -> str:
-        """The name of the leased user."""
-        return self._value("USERNAME")
-
-    @property
-    def user_id(self) -> str:
-        """The unique id of the leased user."""
-        return self._value("USER_ID")
-
-    @property
-    def policy_name(self) -> str:
-        """The name of its inline policy; empty where the config has none and no expiry guard."""
-        return self._value("POLICY_NAME")
-
-    @property
-    def access_key_id(self) -> str:
-        """The id of its access key."""
-        return self._value("ACCESS_KEY_ID")
-
-    @property
-    def secret_access_key(self) -> str:
-        """Its secret access key: text like any other, but for its ``repr``, which is masked."""
-        return self._value("SECRET_ACCESS_KEY")
-
-    @property
     def issued_at(self) -> datetime:
         """When it was made, by the service's clock (aware, UTC)."""
         return self._issued_at
@@ -169,51 +146,46 @@ class Lease(Mapping[str, str]):
         return not self._revoked and not self.expired
 
     def check(self) -> bool:
-        """Tell whether it is valid and works, by asking AWS with the leased key itself.
+        """Tell whether it is valid and works, by asking the third party with the leased credential itself.
 
         ``False`` after revocation, whoever revoked it (a deleted key may still work for a few seconds: IAM is
-        eventually consistent). Raises ``ProvisionError`` where AWS can't be asked.
+        eventually consistent). Where the integration can't tell whether it works, it is taken to.
+
+        Raises:
+            ProvisionError: The third party can't be asked.
         """
-        return self.is_valid() and self._integration.is_usable(self.by_suffix())
+        if not self.is_valid():
+            return False
+        integration = self._integration
+        return not isinstance(integration, Probes) or integration.is_usable(values_by_suffix(self))
 
     def env(self) -> dict[str, str]:
         """Return the ``NAME_*`` values as a plain ``dict`` of plain text, secret included."""
         return {key: str.__str__(value) for key, value in self._values.items()}
 
-    def aws_env(self) -> dict[str, str]:
-        """Return the credential under the names that every AWS SDK reads from the environment, secret included."""
-        env = {
-            "AWS_ACCESS_KEY_ID": str.__str__(self._value("ACCESS_KEY_ID")),
-            "AWS_SECRET_ACCESS_KEY": str.__str__(self._value("SECRET_ACCESS_KEY")),
-        }
-        token = self._values.get(f"{self._name}_SESSION_TOKEN")
-        if token is not None:
-            env["AWS_SESSION_TOKEN"] = str.__str__(token)
-        return env
-
     def session(self, **boto3_session_kwargs: Any) -> boto3.Session:
         """Return a ``boto3.Session`` on the leased user.
 
-        It has the region and endpoint of the integration; arguments (those of ``boto3.Session``, and ``endpoint_url``)
-        win. While the lease is young, its clients ask again when a server doesn't know the key yet.
-        """
-        return self._integration.session(self.by_suffix(), self.is_young, **boto3_session_kwargs)
+        It has the region and endpoint of the integration. While the lease is young, its clients ask again when a server
+        doesn't know the key yet.
 
-    def credential_process(self) -> dict[str, Any]:
-        """Return what a ``credential_process`` of the AWS config file prints as JSON, secret included."""
-        env = self.aws_env()
-        answer: dict[str, Any] = {
-            "Version": 1,
-            "AccessKeyId": env["AWS_ACCESS_KEY_ID"],
-            "SecretAccessKey": env["AWS_SECRET_ACCESS_KEY"],
-            "Expiration": to_milliseconds(self._expires_at),
-        }
-        if "AWS_SESSION_TOKEN" in env:
-            answer["SessionToken"] = env["AWS_SESSION_TOKEN"]
-        return answer
+        Args:
+            **boto3_session_kwargs: Those of ``boto3.Session``, and ``endpoint_url``; they win.
+
+        Raises:
+            NotImplementedError: What is leased is not an AWS credential. It is an ``InvalidConfig`` too.
+        """
+        integration = self._integration
+        if not isinstance(integration, AwsSessions):
+            raise lack(integration, AwsSessions)
+        return integration.session(values_by_suffix(self), partial(is_young, self), **boto3_session_kwargs)
 
     def revoke(self) -> None:
-        """Delete the leased user now. Doing it again is fine. Raises ``RevocationError`` where it can't be done."""
+        """Delete what is leased now. Doing it again is fine.
+
+        Raises:
+            RevocationError: It can't be done now; its record says so, and the attempts go on in the background.
+        """
         self._revoke(self)
 
     def __repr__(self) -> str:
@@ -221,6 +193,9 @@ class Lease(Mapping[str, str]):
         state = "revoked" if self._revoked else "expired" if self.expired else "valid"
         who = self._values.get(f"{self._name}_USERNAME", "")
         return f"<Lease {self._name} {self._id} {who} until {to_milliseconds(self._expires_at)}, {state}>"
+
+    # What sentry-sdk asks for before it walks a mapping.
+    __sentry_repr__ = __repr__
 
     def __format__(self, spec: str) -> str:
         """Format what ``str()`` shows."""
@@ -242,19 +217,16 @@ class Lease(Mapping[str, str]):
             msg = f"the integration {self._integration.name!r} grants no {suffix}"
             raise AttributeError(msg) from None
 
-    def by_suffix(self) -> dict[str, str]:
-        """Return the values keyed by suffix, as integrations know them."""
-        return {key[len(self._name) + 1 :]: value for key, value in self._values.items()}
-
-    def is_young(self) -> bool:
-        """Tell whether a server may be behind that doesn't know the key: not for long, and not once it is revoked."""
-        return not self._revoked and timedelta(seconds=self._steady() - self._anchor) < YOUNG_FOR
-
     def _mark_revoked(self) -> None:
         """Remember that it is revoked; the manager's to call."""
         self._revoked = True
 
 
-def _text(suffix: str, value: str) -> str:
-    """Return a value that prints masked unless it is a name."""
-    return str.__str__(value) if suffix in PUBLIC_SUFFIXES else MaskedStr(value)
+def values_by_suffix(lease: Lease) -> dict[str, str]:
+    """Return the values of a lease keyed by suffix, as integrations know them."""
+    return {key[len(lease.name) + 1 :]: value for key, value in lease.items()}
+
+
+def is_young(lease: Lease) -> bool:
+    """Tell whether a server may be behind that doesn't know the key: not for long, and not once it is over."""
+    return lease.is_valid() and lease.expires_at - lease.issued_at - lease.remaining < YOUNG_FOR

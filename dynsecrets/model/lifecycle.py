@@ -22,6 +22,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from dynsecrets.model.backoff import backoff
+
 
 class LeaseState(StrEnum):
     """Where a lease stands. Members equal their text: ``record.state == "active"``."""
@@ -73,13 +75,10 @@ def may_become(old: LeaseState, new: LeaseState) -> bool:
     return new in TRANSITIONS[old]
 
 
-def backoff(failures: int, jitter: float) -> timedelta:
+def revocation_delay(failures: int, jitter: float) -> timedelta:
     """Return how long to wait after the ``failures``-th failed revocation in a row.
 
-    Exponential from one second, capped at a minute, then shortened by up to half by ``jitter`` (0 to 1), so that many
-    workers spread out. The cap is short because a credential may be alive: whoever failed for an hour retries within
-    a minute of the service's return.
+    Exponential from one second, capped at a minute, then shortened by up to half by ``jitter`` (0 to 1). The cap is
+    short because a credential may be alive: whoever failed for an hour retries within a minute of the service's return.
     """
-    doublings = min(max(failures, 1) - 1, 16)
-    longest: timedelta = min(_FIRST_BACKOFF * 2**doublings, LONGEST_BACKOFF)
-    return longest * (1 - min(max(jitter, 0.0), 1.0) / 2)
+    return backoff(failures, jitter, first=_FIRST_BACKOFF, longest=LONGEST_BACKOFF, spread=0.5)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
-from dynsecrets.errors import SecretNotAvailable, StoreError
-from dynsecrets.model.lifecycle import LIVE, REQUIRED, STUCK_AFTER, LeaseState, backoff, may_become
+from dynsecrets.errors import InvalidConfig, SecretNotAvailable, StoreError
+from dynsecrets.model.lifecycle import LIVE, REQUIRED, STUCK_AFTER, LeaseState, may_become, revocation_delay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,7 +101,7 @@ class LeaseRecord:
             LeaseState.REVOKING,
             handle=dict(handle),
             attempts=attempts,
-            next_attempt_at=now + backoff(attempts, jitter),
+            next_attempt_at=now + revocation_delay(attempts, jitter),
             last_error=error[:_LONGEST_ERROR],
             stuck=attempts >= STUCK_AFTER,
             claimed_by=None,
@@ -156,3 +156,18 @@ class LeaseRecord:
 def remaining(expires_at: datetime, now: datetime) -> timedelta:
     """Return how long a lease still lives, never negative."""
     return max(expires_at - now, timedelta(0))
+
+
+def check_metadata(metadata: Mapping[str, object] | None) -> dict[str, object]:
+    """Return what a caller wants kept with a lease, as plain JSON. Raises ``InvalidConfig``."""
+    import json
+
+    if metadata is None:
+        return {}
+    try:
+        plain = json.loads(json.dumps(dict(metadata), allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        plain = None
+    if plain is None or plain != dict(metadata):
+        raise InvalidConfig("metadata must be a mapping of text to what JSON can hold (text, numbers, lists, mappings)")
+    return dict(plain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
 
     from dynsecrets.model.events import LeaseEvent
     from dynsecrets.model.lease import Lease
+    from dynsecrets.model.record import LeaseRecord
+
+
+def current_test() -> str:
+    """Return the node id of the test that runs, is set up or torn down just now; empty between tests."""
+    return os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
 
 
 @attrs.frozen(kw_only=True)
@@ -22,6 +29,12 @@ class Leak:
     name: str = ""
     test: str = ""
     fate: str = ""
+
+    @classmethod
+    def of(cls, record: LeaseRecord, fate: str) -> Leak:
+        """Return the leak of a lease by its record, which names the test."""
+        test = str(record.metadata.get("test", ""))
+        return cls(lease_id=record.id, name=record.name, test=test, fate=fate)
 
     def __str__(self) -> str:
         """Return a line for people."""
@@ -100,6 +113,7 @@ class Ledger:
             if event.type == "issued" or (event.type == "revoke_failed" and event.lease_id not in self._issued):
                 # What could not be rolled back was never handed out, and is there all the same.
                 self._issued.setdefault(event.lease_id, event.name)
+                self._tests.setdefault(event.lease_id, current_test())
                 self._open.add(event.lease_id)
                 self._heard.add(event.lease_id)
             elif event.type == "revoked":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: When the clock starts, unless told otherwise.
 START: Final = datetime(2022, 2, 15, 17, 4, 54, 782_000, tzinfo=UTC)
 #: How long the background may take to come to rest, in real seconds.
-PATIENCE_S: Final = 10.0
+PATIENCE_S: Final = 60.0
 _GLANCE_S: Final = 0.0005
 
 
@@ -92,7 +92,7 @@ class FakeClock:
         """Let time go by, with everything done at its own moment, and return when that is done.
 
         ``by`` is text like ``"20m"``, a ``timedelta``, or seconds (a float too, ``0`` included). Fails with
-        ``AssertionError`` where the background doesn't come to rest within ten real seconds (a callback that waits for
+        ``AssertionError`` where the background doesn't come to rest within a real minute (a callback that waits for
         the test, say). Not for a callback of a manager to call: that would wait for itself.
         """
         end = self.steady() + _seconds(by)

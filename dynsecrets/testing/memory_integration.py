@@ -15,8 +15,11 @@ from typing_extensions import override
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.clock import SYSTEM_CLOCK, Clock
 from dynsecrets.errors import InvalidConfig, ProvisionError, RevocationError
+from dynsecrets.integrations.aws.options import PUBLIC_VALUES, IamUserOptions, user_options
 from dynsecrets.integrations.aws.policy_document import render
-from dynsecrets.model.integration import Found, Grant, Identity, Integration
+from dynsecrets.model.capabilities import AwsSessions
+from dynsecrets.model.grant import Found, Grant, Identity
+from dynsecrets.model.integration import Integration
 from dynsecrets.model.masking import Secret
 from dynsecrets.model.naming import random_suffix
 from dynsecrets.model.ttl import TTL, parse_ttl
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     import boto3
 
     from dynsecrets.model.config import DynamicSecretConfig
+    from dynsecrets.model.options import SecretOptions
 
 #: What can be made to fail: making a user, deleting it, asking whether its key works, and the calls of its sessions.
 Method: TypeAlias = Literal["provision", "revoke", "is_usable", "call"]
@@ -72,7 +76,7 @@ class _Fault:
     after: bool
 
 
-class MemoryIntegration(Integration):
+class MemoryIntegration(Integration, AwsSessions):
     """An integration without AWS: users exist in memory, keys work while they exist, and faults are scripted.
 
     Leases of it look like those of AWS: all eight values, ``aws_env()``, ``session()``. ``clock`` is the one to give
@@ -99,6 +103,12 @@ class MemoryIntegration(Integration):
     (``AccessDenied``). What is not refused must be answered by botocore's ``Stubber``, moto's ``mock_aws``, or a server
     on this machine; nothing is sent elsewhere. Thread-safe. A forked child has a copy of its own.
     """
+
+    kind: str = "memory"
+    options_type: type[SecretOptions] = IamUserOptions
+    public_values: frozenset[str] = PUBLIC_VALUES
+    enforces_expiry: bool = True
+    probes: int = 3
 
     def __init__(self, name: str = "memory", *, clock: Clock | None = None, usable_after: TTL = "0s") -> None:
         super().__init__(name)
@@ -177,8 +187,9 @@ class MemoryIntegration(Integration):
     @override
     def plan(self, config: DynamicSecretConfig) -> dict[str, str]:
         """Choose the names of a user and its policy."""
+        options = user_options(config)
         plan = {_USER: f"Dynsecrets-Dynamic-{random_suffix()}"}
-        if config.policy is not None or config.expiry_guard:
+        if options.policy is not None or options.expiry_guard:
             plan["policy_name"] = f"dynsecrets-policy-{random_suffix()}"
         return plan
 
@@ -188,6 +199,7 @@ class MemoryIntegration(Integration):
         username = plan[_USER]
         lost = self._begin("provision", username)
         now = self._clock.now()
+        options = user_options(config)
         secret = secrets.token_urlsafe(30)
         user = MemoryUser(
             username=username,
@@ -195,7 +207,7 @@ class MemoryIntegration(Integration):
             user_id=f"AIDA{secrets.token_hex(8).upper()}",
             access_key_id=f"AKIA{secrets.token_hex(8).upper()}",
             config=config,
-            policy=render(config.policy, now + ttl if config.expiry_guard else None),
+            policy=render(options.policy, now + ttl if options.expiry_guard else None),
             created_at=now,
             expires_at=now + ttl,
             usable_at=now + self.usable_after,
@@ -212,7 +224,7 @@ class MemoryIntegration(Integration):
             "USERNAME": username,
             "USER_ID": user.user_id,
         }
-        return Grant(values, user.expires_at, plan)
+        return Grant(values, user.expires_at, plan, issued_at=now)
 
     @override
     def revoke(self, handle: Mapping[str, str]) -> None:
@@ -223,6 +235,10 @@ class MemoryIntegration(Integration):
         _end(lost)
 
     @override
+    def describe(self, handle: Mapping[str, str]) -> str:
+        """Return the user's name."""
+        return f"user {self.name_of(handle)}"
+
     def is_usable(self, values: Mapping[str, str]) -> bool:
         """Tell whether a key is one of a user that exists, and works by now."""
         lost = self._begin("is_usable", values["USERNAME"])
@@ -251,23 +267,19 @@ class MemoryIntegration(Integration):
         settings: dict[str, Any] = {"region_name": _REGION, "endpoint_url": None, **kwargs}
         return guard(following_session(read, is_young=is_young, **settings), lambda: self._why_not(read(), is_young))
 
-    @override
     def service_time(self) -> datetime:
         """Return the time by the integration's clock."""
         return self._clock.now()
 
-    @override
     def find_all(self) -> Iterator[Found]:
         """Iterate over all users."""
         for user in self.users.values():
             yield Found(name=user.username, handle={_USER: user.username}, created_at=user.created_at)
 
-    @override
     def name_of(self, handle: Mapping[str, str]) -> str:
         """Return the user's name."""
         return handle[_USER]
 
-    @override
     def verify(self, *configs: DynamicSecretConfig) -> Identity:
         """Say who an administrator would be; what is scripted for ``provision`` is left for the next lease."""
         del configs

@@ -26,16 +26,12 @@ class Watch:
     def idle(self, now: float, waiting: Callable[[threading.Condition], bool]) -> bool:
         """Tell whether it rests: nothing runs, nothing is due, and its thread waits for the clock."""
         before = self._counts()
-        with self.scheduler._condition:  # noqa: SLF001 - a test's look behind the door.
-            jobs = list(self.scheduler._jobs)  # noqa: SLF001 - as above.
-            rests = self.scheduler._thread is None or waiting(self.scheduler._condition)  # noqa: SLF001 - as above.
-        due = any(job.action is not None and job.at <= now for job in jobs)
-        return rests and not due and before[0] == before[1] and self._counts() == before
+        rests = self.scheduler.rests(now, waiting)
+        return rests and before[0] == before[1] and self._counts() == before
 
     def next_at(self) -> float | None:
         """Return when the next job is due, by the clock's :meth:`~FakeClock.steady`."""
-        with self.scheduler._condition:  # noqa: SLF001 - as above.
-            return min((job.at for job in self.scheduler._jobs if job.action is not None), default=None)  # noqa: SLF001 - as above.
+        return min((job.at for job in self.scheduler.jobs()), default=None)
 
     def _submit(self, action: Callable[[], Any]) -> Future[Any]:
         with self._lock:

@@ -67,7 +67,7 @@ def test_the_service_revokes_when_it_is_stopped(aws: Account, tmp_path: Path) ->
     """SIGTERM, by which orchestrators stop a container, ends the service in order."""
     with running(aws, tmp_path) as service:
         service.send_signal(signal.SIGTERM)
-        service.wait(30)
+        service.wait(60)
 
     assert service.returncode == 0
     assert aws.users() == []
@@ -77,7 +77,7 @@ def test_without_the_handler_it_revokes_nothing(aws: Account, tmp_path: Path) ->
     """What the page warns of is so: Python's own answer to SIGTERM leaves no block."""
     with running(aws, tmp_path, handles=False) as service:
         service.send_signal(signal.SIGTERM)
-        service.wait(30)
+        service.wait(60)
 
     assert service.returncode == -signal.SIGTERM
     assert len(aws.users()) == 1
@@ -88,7 +88,7 @@ def test_it_revokes_as_process_1(aws: Account, tmp_path: Path) -> None:
     """As the first process of a pid namespace, which gets no signal that it doesn't handle, it ends in order too."""
     with running(aws, tmp_path, "unshare", "--pid", "--fork", "--kill-child", "--mount-proc") as unshared:
         os.kill(first_child(unshared.pid), signal.SIGTERM)
-        unshared.wait(30)
+        unshared.wait(60)
 
     assert unshared.returncode == 0
     assert aws.users() == []

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import zipfile
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dynsecrets import DynamicSecretConfig, DynamoDBLeaseStore, Integration, LeaseManager
+from dynsecrets.testing import FakeClock
 from support.docs import blocks
 from support.places import ROOT
 from support.processes import wait_until
@@ -53,7 +55,8 @@ def leave_overdue(account: Account, count: int = 1) -> list[str]:
     store = DynamoDBLeaseStore(TABLE, account.session(), account.url, region=REGION)
     store.create_table()
     aws = Integration.aws_iam(session=account.session(), endpoint_url=account.url)
-    with LeaseManager(store) as manager:
+    # For its own manager the second never ends, or that might revoke the users itself.
+    with LeaseManager(store, clock=FakeClock(datetime.now(UTC))) as manager:
         config = DynamicSecretConfig("AWS_USER", aws, wait=None)
         leases = [manager.issue(config, "1s") for _ in range(count)]
     store.close()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dynsecrets.model.integration import Grant
+from dynsecrets.model.grant import Grant
 from support import canary
 from support.places import ROOTS
 
@@ -20,7 +20,7 @@ def pytest_configure(config):
 TESTS = """
 import logging, os, sys, urllib.parse
 import pytest
-from dynsecrets.model.integration import Grant
+from dynsecrets.model.grant import Grant
 from dynsecrets.model.masking import Secret
 
 TEXT = os.environ["THE_SECRET"]

@@ -29,7 +29,7 @@ HOLDER = textwrap.dedent(
     aws = Integration.aws_iam(endpoint_url=endpoint, region="us-east-1", access_key_id=key, secret_access_key=secret)
     policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
     config = DynamicSecretConfig("AWS_USER", aws, policy)
-    with lease(config, "4s", manager=LeaseManager(SQLiteLeaseStore(store))) as creds:
+    with lease(config, "10s", manager=LeaseManager(SQLiteLeaseStore(store))) as creds:
         told = {**creds.aws_env(), "until": creds.expires_at.isoformat(), "user": creds.username}
         print(json.dumps(told), flush=True)
         sys.stdin.read()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from botocore.parsers import ResponseParserError
 from support.accounts import USER_PATH, Account
 from support.ministack_server import PYTHON_VARIABLE, ministack_python
 from support.moto_server import ALLOW_ALL, MotoServer
-from support.processes import HOST, ServerError, ServerProcess, clean_environment, leashed, wait_until
+from support.processes import HOST, ServerError, ServerProcess, clean_environment, kept_port, leashed, wait_until
 
 if TYPE_CHECKING:
     from support.proxy import Kind, Proxy
@@ -93,6 +94,15 @@ def test_a_server_that_does_not_start_says_what_it_printed() -> None:
         broken.__enter__()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody can keep a port and let a server have it")
+def test_a_port_is_kept_for_its_server() -> None:
+    """Until the server is up nobody else gets its port; the server itself may listen on it."""
+    with kept_port() as port:
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind((HOST, port))
+        socket.create_server((HOST, port)).close()
+
+
 def test_waiting_has_an_end() -> None:
     """What does not come to pass within its time is an error that names it."""
     with pytest.raises(TimeoutError, match="the moon: not within 0 s"):
@@ -113,7 +123,7 @@ def test_a_server_ends_with_whoever_started_it() -> None:
 
     with server:
         assert server.poll() is None
-        server.communicate(timeout=10)
+        server.communicate(timeout=60)
 
     assert server.returncode == 1
 
@@ -314,10 +324,10 @@ def test_the_proxy_holds_a_call_until_it_is_released(aws: Account, proxy: Proxy)
     caller = threading.Thread(target=make_user, args=(aws, "ann"), kwargs={"url": proxy.url})
     caller.start()
 
-    assert fault.arrived.wait(10)
+    assert fault.arrived.wait(60)
     before = aws.users()
     fault.release()
-    caller.join(10)
+    caller.join(60)
 
     assert (before, aws.users()) == ([], ["ann"])
 
@@ -366,10 +376,10 @@ def test_calls_that_were_under_way_together_are_told(aws: Account, proxy: Proxy)
     fault = proxy.fail("CreateUser", "hold")
     held = threading.Thread(target=make_user, args=(aws, "ann"), kwargs={"url": proxy.url})
     held.start()
-    assert fault.arrived.wait(10)
+    assert fault.arrived.wait(60)
     make_user(aws, "bob", url=proxy.url)
     fault.release()
-    held.join(10)
+    held.join(60)
     make_user(aws, "cid", url=proxy.url)
 
     ann, bob, cid = sorted(proxy.calls, key=lambda call: str(call.user_name))

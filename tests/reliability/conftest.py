@@ -59,7 +59,7 @@ class Crasher:
 
     def __exit__(self, *_: object) -> None:
         """End the server."""
-        self._server.communicate(timeout=10)
+        self._server.communicate(timeout=60)
 
     def play(self, scenario: str, place: Place, kill_at: str | None = None) -> Ended:
         """Have a new process play a scenario, killed at a point; return how it ended, once it is gone."""

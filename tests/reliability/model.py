@@ -9,21 +9,25 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections import deque
-from concurrent.futures import Future
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from dynsecrets._internal.concurrency import Call
+from dynsecrets.engine.manager import engine_of
 from dynsecrets.engine.process_identity import ProcessIdentity, ProcessState, current_owner
 from dynsecrets.engine.scheduler import Job
 from dynsecrets.errors import StoreError
-from dynsecrets.model.integration import Grant, Integration
+from dynsecrets.integrations.aws.options import PUBLIC_VALUES, IamUserOptions
+from dynsecrets.model.grant import Grant
+from dynsecrets.model.integration import Integration
 from dynsecrets.model.lifecycle import LeaseState
 from support.fakes import START
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
     from datetime import datetime
 
     import pytest
@@ -93,6 +97,10 @@ class Process:
 class Door(Integration):
     """A process's way to the third party."""
 
+    options_type = IamUserOptions
+    public_values = PUBLIC_VALUES
+    probes = 3
+
     def __init__(self, process: Process, third_party: ThirdParty) -> None:
         super().__init__("fake")
         self._process = process
@@ -107,13 +115,14 @@ class Door(Integration):
     def provision(self, plan: Mapping[str, str], config: DynamicSecretConfig, ttl: timedelta) -> Grant:
         """Make the thing."""
         self._process.step(Trouble("not made"))
-        token, expires_at, born = secrets.token_urlsafe(30), self._there.now() + ttl, self._process.clock.steady()
+        issued_at = self._there.now()
+        token, expires_at, born = secrets.token_urlsafe(30), issued_at + ttl, self._process.clock.steady()
         self._there.tokens.add(token)
         self._there.live[plan["thing"]] = expires_at
         self.made.append(plan["thing"])
         self._process.step(Trouble("made, and no answer"))
         age = timedelta(seconds=self._process.clock.steady() - born)
-        return Grant({"ACCESS_KEY_ID": "id", "TOKEN": token}, expires_at, {**plan, "key": "id"}, age)
+        return Grant({"ACCESS_KEY_ID": "id", "TOKEN": token}, expires_at, {**plan, "key": "id"}, age, issued_at)
 
     def revoke(self, handle: Mapping[str, str]) -> None:
         """Delete the thing."""
@@ -181,9 +190,9 @@ class InlineScheduler:
         self._clock = clock
         self._jobs: list[Job] = []
 
-    def call_at(self, at: float, action: Callable[[], object]) -> Job:
+    def call_at(self, at: float, action: Callable[[], object], key: str | None = None) -> Job:
         """Plan an action."""
-        job = Job(at, len(self._jobs), action)
+        job = Job(at, key, action)
         self._jobs.append(job)
         return job
 
@@ -193,12 +202,20 @@ class InlineScheduler:
 
     def submit(self, action: Callable[[], Any]) -> Future[Any]:
         """Do something now."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(action())
-        except Exception as error:
-            future.set_exception(error)
-        return future
+        call = action if isinstance(action, Call) else Call(action)
+        call()
+        error = call.future.exception()
+        if error is not None and not isinstance(error, Exception):
+            raise error  # The process has died.
+        return call.future
+
+    def submit_for(self, key: str, action: Callable[[], Any], *, has_time: bool) -> Future[Any]:
+        """Do something now."""
+        return self.submit(action)
+
+    def in_worker(self) -> bool:
+        """Say that nobody else does what was submitted."""
+        return False
 
     def close(self) -> None:
         """Forget what was planned."""
@@ -207,7 +224,7 @@ class InlineScheduler:
     def run_due(self) -> None:
         """Do what was planned for now or before."""
         while due := [job for job in self._jobs if job.action is not None and job.at <= self._clock.steady()]:
-            job = min(due)
+            job = min(due, key=lambda job: job.at)
             action, job.action = job.action, None
             assert action is not None
             with contextlib.suppress(Exception):  # A background job's error is logged, and that is all.
@@ -225,9 +242,9 @@ class Processes:
         self._store = store
         self._there = third_party
         self._place = current_owner()
-        patch.setattr("dynsecrets.engine.manager.Scheduler", InlineScheduler)
-        for module in ("reaping", "revoking"):
-            patch.setattr(f"dynsecrets.{module}.liveness", self._liveness)
+        patch.setattr("dynsecrets.engine.core.Scheduler", InlineScheduler)
+        for module in ("reaper", "revoker"):
+            patch.setattr(f"dynsecrets.engine.{module}.liveness", self._liveness)
 
     @property
     def alive(self) -> list[Process]:
@@ -250,7 +267,7 @@ class Processes:
 
     def scheduler(self, process: Process) -> InlineScheduler:
         """Return a process's scheduler."""
-        scheduler = process.manager._scheduler
+        scheduler = engine_of(process.manager).scheduler
         assert isinstance(scheduler, InlineScheduler)
         return scheduler
 

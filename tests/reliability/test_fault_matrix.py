@@ -96,7 +96,7 @@ def bench(
     aws: Account, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[Bench]:
     """A bench without trouble; time-outs come soon where the test is about them."""
-    soon = Config(read_timeout=0.25, retries={"mode": "adaptive", "total_max_attempts": 3})
+    soon = Config(read_timeout=0.75, retries={"mode": "adaptive", "total_max_attempts": 3})
     integration = integration_of(aws, proxy.url, botocore_config=soon if "timeout" in request.node.name else None)
     time = SkippedTime(monkeypatch, proxy)
     with World(clock=FakeClock(datetime.now(UTC)), integration=integration) as world:

@@ -64,7 +64,7 @@ def test_each_user_is_deleted_once_and_none_is_lost(
             assert reaper.stdout is not None
             assert reaper.stdout.readline(), "a reaper is gone"
     for process in (*issuers, *reapers):
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
         assert process.returncode == 0
     with LeaseManager(place.open_store()) as manager:
         manager.reap(integrations=[place.integration()])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from dynsecrets import DynamicSecretConfig, DynsecretsError, Lease, MemoryLeaseStore, SQLiteLeaseStore
+from dynsecrets.engine.manager import engine_of
 from dynsecrets.model.lifecycle import ABANDONED_AFTER, LONGEST_BACKOFF, LeaseState
 from reliability.model import FAIL, INTERRUPT, KILL, OK, OVERTAKE, SLOW, Killed, Process, Processes, ThirdParty, Trouble
 from support.fakes import FakeClock
@@ -81,7 +82,7 @@ class Leases(RuleBasedStateMachine):
         process = self.one(who)
         config = DynamicSecretConfig("AWS_USER", process.integration, wait=None)
         with self.trouble(process, events):
-            lease = process.manager._issue(config, ttl, wait=None, metadata=None, held=held)
+            lease = engine_of(process.manager).issue(config, config.ttl(ttl), wait=None, held=held)
             self.handed.append(Handed(lease, process.integration.made[-1], process, held))
 
     @rule(who=st.integers(0, 9), which=st.integers(0, 99), by_id=st.booleans(), events=EVENTS)
@@ -143,7 +144,7 @@ class Leases(RuleBasedStateMachine):
         named = {record.handle["thing"] for record in self.store.records() if record.live}
         for process in self.processes.all:
             if not process.dead:
-                entries = process.manager._books.entries()
+                entries = engine_of(process.manager).state.leases.all()
                 named |= {entry.record.handle["thing"] for entry in entries if entry.late}
         assert set(self.there.live) - self.lost <= named
 

@@ -74,7 +74,7 @@ def systemd_mistakes(units: Mapping[str, str]) -> list[str]:
             there = re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={shutil.which('true')}", text)
             Path(folder, name).write_text(re.sub(r"(?m)^User=.*$", "User=root", there), encoding="utf-8")
         files = [str(Path(folder, name)) for name in units]
-        done = subprocess.run([verify, "verify", *files], capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run([verify, "verify", *files], capture_output=True, text=True, check=False, timeout=120)
     said = [line for line in done.stderr.splitlines() if folder in line or any(name in line for name in units)]
     return said or ([done.stderr] if done.returncode else [])
 

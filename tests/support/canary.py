@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from dynsecrets.model.integration import PUBLIC_SUFFIXES, Grant
+from dynsecrets.integrations.aws.options import PUBLIC_VALUES
+from dynsecrets.model.grant import Grant
 from dynsecrets.model.masking import MASK, Secret
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Canary:
 
         def forgiving(grant: Grant) -> None:
             # A grant boxes all its values; user names and ARNs among them are no secrets.
-            for suffix in PUBLIC_SUFFIXES & grant.values.keys():
+            for suffix in PUBLIC_VALUES & grant.values.keys():
                 self.collector.forgive(str(grant.values[suffix].reveal()))
             accept(grant)
 

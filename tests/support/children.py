@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = str(PROGRAMS / "run_program.py")
 CHILD: Final = str(PROGRAMS / "signal_child.py")
-_DEADLINE_S: Final = 30.0
+_DEADLINE_S: Final = 60.0
 #: A signal can be lost on a shell that is just about to fork (dash); it can't on this.
 _SLEEP: Final = "import pathlib, sys, time; pathlib.Path(sys.argv[1], 'ready').touch(); time.sleep(60)"
 
@@ -67,6 +67,10 @@ class Folder:
     def remove(self, name: str) -> None:
         """Remove a file."""
         (self.path / name).unlink()
+
+    def pid(self) -> int:
+        """Return the pid of the child that writes down its signals, once it is ready."""
+        return int((self.path / "pid").read_text())
 
     def signals(self) -> list[str]:
         """Return the signals that the child has got."""

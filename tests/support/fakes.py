@@ -10,8 +10,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from dynsecrets.clock import SYSTEM_CLOCK
+from dynsecrets.integrations.aws.options import PUBLIC_VALUES, IamUserOptions
 from dynsecrets.model.events import LeaseEvent
-from dynsecrets.model.integration import Grant, Integration
+from dynsecrets.model.grant import Grant
+from dynsecrets.model.integration import Integration
 from dynsecrets.model.lease import Lease
 from dynsecrets.testing.fake_clock import PATIENCE_S, START
 from dynsecrets.testing.fake_clock import FakeClock as KitClock
@@ -78,6 +80,10 @@ class FakeIntegration(Integration):
     tells the truth. ``skew`` is how far the third party's clock is ahead.
     """
 
+    options_type = IamUserOptions
+    public_values = PUBLIC_VALUES
+    probes = 3
+
     STEPS: Final = ("plan", "provision", "provisioned", "revoke", "revoked", "is_usable")
 
     def __init__(self, name: str = "fake", *, clock: Clock = SYSTEM_CLOCK, skew: timedelta = timedelta(0)) -> None:
@@ -116,7 +122,8 @@ class FakeIntegration(Integration):
         with self._lock:
             self.live[thing] = values
         self._step("provisioned", thing)
-        return Grant(values, self._clock.now() + self.skew + ttl, {**plan, "key": values["ACCESS_KEY_ID"]})
+        issued_at = self._clock.now() + self.skew
+        return Grant(values, issued_at + ttl, {**plan, "key": values["ACCESS_KEY_ID"]}, issued_at=issued_at)
 
     def revoke(self, handle: Mapping[str, str]) -> None:
         """Delete the thing, if it is there."""
@@ -173,7 +180,8 @@ def make_lease(
         name="AWS_USER",
         integration=integration or FakeIntegration(clock=clock),
         grant=Grant(values, clock.now() + ttl, {"user_name": values.get("USERNAME", "")}),
-        ttl=ttl,
+        issued_at=clock.now(),
+        expires_at=clock.now() + ttl,
         anchor=clock.steady(),
         steady=clock.steady,
         revoke=revoke,

@@ -164,7 +164,7 @@ def source(shell: list[str], text: str, *, locale: str = "C.UTF-8") -> dict[str,
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, b"")
@@ -179,7 +179,7 @@ def read_lines(shell: list[str], text: str) -> dict[str, str]:
     script = 'while IFS= read -r line; do printf \'%s\\0%s\\0\' "${line%%=*}" "${line#*=}"; done'
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
-        [*shell, "-c", script], env=environment, input=text.encode(), capture_output=True, timeout=60, check=True
+        [*shell, "-c", script], env=environment, input=text.encode(), capture_output=True, timeout=120, check=True
     )
     words = done.stdout.decode().split("\0")[:-1]
     return dict(zip(words[::2], words[1::2], strict=True))
@@ -221,7 +221,7 @@ class NodeReaders:
 
     def __exit__(self, *_: object) -> None:
         """Let it end."""
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=120)
 
     def read(self, reader: str, text: str) -> Any:
         """Return what a reader reads."""
@@ -296,7 +296,7 @@ class DockerEngine:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 encoding="utf-8",
-                timeout=60,
+                timeout=120,
                 check=False,
             )
         assert "this is no engine" in done.stderr, done.stderr

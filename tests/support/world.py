@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import pytest
 
 from dynsecrets import DynamicSecretConfig, LeaseManager, MemoryLeaseStore
-from dynsecrets.model.integration import Found, Grant, Integration
+from dynsecrets.engine.manager import engine_of
+from dynsecrets.model.grant import Found, Grant
+from dynsecrets.model.integration import Integration
 from dynsecrets.testing import FakeClock as KitClock
 from support.fakes import PATIENCE_S, FakeClock, FakeIntegration
 
@@ -101,10 +103,12 @@ class World:
 
     def die(self) -> None:
         """Have the first manager forget what it has planned, as if its process had ended."""
-        scheduler = self._managers[0]._scheduler
+        # What a first issue reaps in the background is of before that.
+        self.settle()
+        scheduler = engine_of(self._managers[0]).scheduler
         with scheduler._condition:
             scheduler._jobs.clear()
-        self._managers[0]._books._after_fork()
+        engine_of(self._managers[0]).state.forget()
 
     def close(self) -> None:
         """Stop the background of all managers."""
@@ -257,6 +261,8 @@ class ListingIntegration(FakeIntegration):
 
 class FolderIntegration(Integration):
     """A third party that many processes share: a thing is a file, and each deletion is a line of a log."""
+
+    public_values = frozenset({"ACCESS_KEY_ID"})
 
     def __init__(self, folder: str | os.PathLike[str], name: str = "folder") -> None:
         super().__init__(name)

@@ -17,14 +17,17 @@ from dynsecrets._aws.client_cache import check_client_options
 from dynsecrets._aws.error_codes import UNKNOWN_KEY, code_of
 from dynsecrets._internal.concurrency import Fanout, Outcome
 from dynsecrets.integrations.aws import required_policy, verification
+from dynsecrets.integrations.aws.client_config import make_client_config
 from dynsecrets.integrations.aws.clients import AwsClients, check_credentials
 from dynsecrets.integrations.aws.errors import scrub, translate
 from dynsecrets.integrations.aws.iam_api import IamApi, account_of
 from dynsecrets.integrations.aws.iam_limits import MAX_POLICY_NAME, MAX_USER_NAME, check_path, check_prefix
+from dynsecrets.integrations.aws.options import PUBLIC_VALUES, IamUserOptions, user_options
 from dynsecrets.integrations.aws.request_tracking import SENT_WITHIN
 from dynsecrets.integrations.aws.user_creation import UserCreation
 from dynsecrets.integrations.aws.user_deletion import UserDeletion
-from dynsecrets.model.integration import Found, Grant, Identity, Integration
+from dynsecrets.model.grant import Found, Grant, Identity
+from dynsecrets.model.integration import Integration
 from dynsecrets.model.naming import random_suffix
 from dynsecrets.model.timestamps import to_milliseconds
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from botocore.config import Config
 
     from dynsecrets.model.config import DynamicSecretConfig
+    from dynsecrets.model.options import SecretOptions
 
 _THREADS: Final = 32
 
@@ -49,6 +53,12 @@ class AwsIamIntegration(Integration):
     settles_after: timedelta = timedelta(seconds=10)
     #: The same where just the plan is known: until then CreateUser may have been sent, by a process that was suspended.
     plan_settles_after: timedelta = SENT_WITHIN + settles_after
+    kind: str = "aws-iam"
+    options_type: type[SecretOptions] = IamUserOptions
+    public_values: frozenset[str] = PUBLIC_VALUES
+    enforces_expiry: bool = True
+    #: One server that knows a key says nothing of the others.
+    probes: int = 3
     value_suffixes: frozenset[str] = frozenset(
         {"ACCESS_KEY_ID", "ARN", "POLICY_NAME", "SECRET_ACCESS_KEY", "USERNAME", "USER_ID"}
     )
@@ -57,21 +67,22 @@ class AwsIamIntegration(Integration):
         self,
         name: str,
         *,
-        session: boto3.Session | None,
-        profile: str | None,
-        access_key_id: str | None,
-        secret_access_key: str | None,
-        session_token: str | None,
-        region: str | None,
-        endpoint_url: str | None,
-        botocore_config: Config | None,
-        path: str,
-        username_prefix: str,
-        policy_name_prefix: str,
+        session: boto3.Session | None = None,
+        profile: str | None = None,
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+        session_token: str | None = None,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        botocore_config: Config | Mapping[str, Any] | None = None,
+        path: str = "/dynsecrets/",
+        username_prefix: str = "Dynsecrets-Dynamic-",
+        policy_name_prefix: str = "dynsecrets-policy-",
     ) -> None:
         super().__init__(name)
         keys = check_credentials(session, profile, access_key_id, secret_access_key, session_token)
-        check_client_options(session, region, endpoint_url, botocore_config)
+        client_config = make_client_config(botocore_config)
+        check_client_options(session, region, endpoint_url, client_config)
         self.path: Final = check_path(path)
         self.username_prefix: Final = check_prefix(username_prefix, what="username_prefix", longest=MAX_USER_NAME)
         self.policy_name_prefix: Final = check_prefix(
@@ -83,10 +94,12 @@ class AwsIamIntegration(Integration):
             keys=keys,
             region=region,
             endpoint_url=endpoint_url,
-            config=botocore_config,
+            config=client_config,
         )
         self._api: Final = IamApi(self.clients, path=self.path, username_prefix=self.username_prefix)
         self._fanout: Final = Fanout(_THREADS, f"dynsecrets-{name}")
+        self._profile: Final = profile
+        self._region: Final = region
 
     def __repr__(self) -> str:
         """Show the name and what leased users are told by; no credentials."""
@@ -95,6 +108,7 @@ class AwsIamIntegration(Integration):
     @override
     def plan(self, config: DynamicSecretConfig) -> dict[str, str]:
         """Choose the random names of a user and its policy, and list what else will be attached."""
+        options = user_options(config)
         plan = {
             "user_name": self._api.know(self.username_prefix + random_suffix()),
             "path": self.path,
@@ -104,17 +118,17 @@ class AwsIamIntegration(Integration):
         if account is not None:
             # A user that can't be found is looked for in the right account, though no answer tells where it was made.
             plan["account"] = account
-        if config.policy is not None or config.expiry_guard:
+        if options.policy is not None or options.expiry_guard:
             plan["policy_name"] = self.policy_name_prefix + random_suffix()
-        if config.managed_policy_arns:
-            plan["managed_policies"] = " ".join(config.managed_policy_arns)
-        if config.groups:
-            plan["groups"] = " ".join(config.groups)
+        if options.managed_policy_arns:
+            plan["managed_policies"] = " ".join(options.managed_policy_arns)
+        if options.groups:
+            plan["groups"] = " ".join(options.groups)
         # Needed to clean up where the account demands them of every user: see UserDeletion.
-        if config.tags:
-            plan["tags"] = json.dumps(dict(config.tags))
-        if config.permissions_boundary is not None:
-            plan["permissions_boundary"] = config.permissions_boundary
+        if options.tags:
+            plan["tags"] = json.dumps(dict(options.tags))
+        if options.permissions_boundary is not None:
+            plan["permissions_boundary"] = options.permissions_boundary
         return plan
 
     @override
@@ -130,6 +144,18 @@ class AwsIamIntegration(Integration):
         ).run(handle)
 
     @override
+    def describe(self, handle: Mapping[str, str]) -> str:
+        """Return the user's name."""
+        return f"user {self.name_of(handle)}"
+
+    @override
+    def prepare(self) -> None:
+        """Find the integration's own credentials: a profile may have a role with MFA, whose code is asked for."""
+        try:
+            self.clients.cache.find_credentials()
+        except Exception as exc:
+            raise translate(exc, "Finding the integration's credentials") from scrub(exc)
+
     def is_usable(self, values: Mapping[str, str]) -> bool:
         """Tell whether the leased key authenticates as its own user, by ``sts:GetCallerIdentity``."""
         try:
@@ -140,7 +166,6 @@ class AwsIamIntegration(Integration):
             raise translate(exc, "GetCallerIdentity") from scrub(exc)
         return bool(identity["Arn"] == values["ARN"])
 
-    @override
     def session(self, values: Mapping[str, str], is_young: Callable[[], bool], **kwargs: Any) -> boto3.Session:
         """Return a ``boto3.Session`` on a leased user, with the integration's region and endpoint."""
         settings: dict[str, Any] = {
@@ -153,7 +178,6 @@ class AwsIamIntegration(Integration):
 
         return TolerantSession(is_young=is_young, **settings)
 
-    @override
     def following_session(
         self, read: Callable[[], Mapping[str, str]], is_young: Callable[[], bool], **kwargs: Any
     ) -> boto3.Session:
@@ -162,7 +186,6 @@ class AwsIamIntegration(Integration):
 
         return following_session(read, is_young=is_young, **{**self.clients.whereabouts(), **kwargs})
 
-    @override
     def following_aio_session(
         self, read: Callable[[], Mapping[str, str]], is_young: Callable[[], bool], **kwargs: Any
     ) -> Any:
@@ -171,12 +194,14 @@ class AwsIamIntegration(Integration):
 
         return following_aio_session(read, is_young, **{**self.clients.whereabouts(), **kwargs})
 
-    @override
+    def aws_settings(self) -> dict[str, str | None]:
+        """Return the region and endpoint that sessions on leased users get."""
+        return {"region_name": self.clients.region, "endpoint_url": self.clients.endpoint_url}
+
     def service_time(self) -> datetime | None:
         """Return AWS's own time, from the ``Date`` header of an answer of STS, which anybody may ask."""
         return self.clients.service_time()
 
-    @override
     def find_all(self) -> Iterator[Found]:
         """List the users under the path whose names are formed like those of leases. Needs ``iam:ListUsers``."""
         asked = Outcome.of(partial(self._api.listed, "ListUsers", "Users", PathPrefix=self.path))
@@ -192,12 +217,27 @@ class AwsIamIntegration(Integration):
                 }
                 yield Found(name=self._api.know(user["UserName"]), handle=handle, created_at=user["CreateDate"])
 
-    @override
     def name_of(self, handle: Mapping[str, str]) -> str:
         """Return the user's name."""
         return handle.get("user_name", "")
 
-    @override
+    def endpoint(self) -> str:
+        """Return the URL that calls of IAM go to."""
+        return str(self.clients.iam().meta.endpoint_url)
+
+    def settings(self) -> dict[str, str | None]:
+        """Return the arguments that make an integration like this one where boto3 finds the credentials."""
+        return {
+            "name": self.name,
+            **dict.fromkeys(("session", "access_key_id", "secret_access_key", "session_token", "botocore_config")),
+            "profile": self._profile,
+            "region": self._region,
+            "endpoint_url": self.clients.endpoint_url,
+            "path": self.path,
+            "username_prefix": self.username_prefix,
+            "policy_name_prefix": self.policy_name_prefix,
+        }
+
     def verify(self, *configs: DynamicSecretConfig) -> Identity:
         """Say who the credentials are, and prove that they can do the job on one canary user.
 
@@ -220,7 +260,6 @@ class AwsIamIntegration(Integration):
         plan = self.plan(configs[0]) if configs else {}
         return verification.verify(self._api, self._api.user_arguments(plan), self.policy_name_prefix, self.revoke)
 
-    @override
     def required_policy(
         self,
         *configs: DynamicSecretConfig,

@@ -17,9 +17,10 @@ from dynsecrets._aws.error_codes import code_of, service_date
 from dynsecrets.errors import PermissionDenied, ProvisionError
 from dynsecrets.integrations.aws.errors import scrub, translate
 from dynsecrets.integrations.aws.iam_api import PROPAGATION_DELAYS, account_of
+from dynsecrets.integrations.aws.options import user_options
 from dynsecrets.integrations.aws.policy_document import render
 from dynsecrets.integrations.aws.request_tracking import SendDeadline
-from dynsecrets.model.integration import Grant
+from dynsecrets.model.grant import Grant
 from dynsecrets.model.masking import Secret
 from dynsecrets.model.timestamps import floor_to_millisecond, to_milliseconds
 
@@ -73,13 +74,15 @@ class UserCreation:
         user = self._created()
         answered = time.monotonic()
         created = user["CreateDate"].astimezone(UTC)
-        expires_at = floor_to_millisecond(created + ttl)
+        issued_at = floor_to_millisecond(created)
+        expires_at = issued_at + ttl
         self._handle = self._with(created_at=to_milliseconds(created))
         if "Arn" in user:
             self._handle["account"] = account_of(user["Arn"])
             self._api.clients.remember_account(self._handle["account"])
 
-        document = render(config.policy, expires_at if config.expiry_guard else None)
+        options = user_options(config)
+        document = render(options.policy, expires_at if options.expiry_guard else None)
         names, calls = self._attachments(document)
         make_key: Callable[[], Any] = self._create_key
         outcomes: list[Outcome[Any]] = self._fanout.together([make_key, *calls])
@@ -98,6 +101,7 @@ class UserCreation:
             expires_at,
             self._handle,
             timedelta(seconds=time.monotonic() - answered),
+            issued_at,
         )
 
     def _with(self, **known: str) -> dict[str, str]:

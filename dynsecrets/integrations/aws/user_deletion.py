@@ -50,8 +50,6 @@ _PAUSES: Final = (0.25, 0.5, 1.0, 2.0)
 _MORE_LOOKS: Final = 40
 #: What the serial number of a virtual MFA device, which is an ARN, has and that of a piece of hardware hasn't.
 _VIRTUAL_DEVICE: Final = ":mfa/"
-#: What takes longer than this is not waited for here: whoever revokes comes again.
-_LONGEST_WAIT: Final = timedelta(seconds=15)
 #: A date that lies this far in the future was written by a clock that is set right by now: AWS refuses requests that
 #: are signed by one that is five minutes off (IAM User Guide, "Troubleshoot Signature Version 4").
 _SET_BACK: Final = timedelta(minutes=5)
@@ -112,7 +110,8 @@ class UserDeletion:
             if left <= timedelta(0):
                 self._check_account(handle)
                 return
-            if left > _LONGEST_WAIT:
+            if left > self._settles_after:
+                # So long that whoever revokes does better to come again.
                 break
             time.sleep(pause)
         raise RevocationError(

@@ -18,7 +18,7 @@ from dynsecrets._internal.concurrency import Outcome
 from dynsecrets.errors import PermissionDenied
 from dynsecrets.integrations.aws.errors import is_unresolved, scrub, translate
 from dynsecrets.integrations.aws.policy_document import render
-from dynsecrets.model.integration import Identity
+from dynsecrets.model.grant import Identity
 from dynsecrets.model.naming import random_suffix
 from dynsecrets.model.timestamps import to_milliseconds
 

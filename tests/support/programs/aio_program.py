@@ -25,12 +25,13 @@ OVERLAP_S = 61
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Return as soon as a condition holds, or after a while."""
+    """Return as soon as a condition holds; fail where it doesn't come to hold."""
     glance = threading.Event()
     for _ in range(int(PATIENCE_S * 100)):
         if condition():
             return
         glance.wait(0.01)
+    raise AssertionError("the background does not bring it about")
 
 
 async def follow(session_client: Any, clock: FakeClock, renewed: threading.Event, renewer: Any) -> dict[str, Any]:

@@ -15,11 +15,12 @@ import threading
 import time
 
 from dynsecrets.engine.batch import lease_all
+from dynsecrets.engine.manager import engine_of
 from support.world import World
 
 ROUNDS = int(sys.argv[1])
 LONGEST_PAUSE_S = 0.003
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 class Sender:
@@ -70,7 +71,7 @@ def lease_once(sender: Sender) -> tuple[bool, int]:
         with contextlib.suppress(KeyboardInterrupt):
             sender.begin()
             try:
-                lease_all(configs, None, manager=world.manager, held=True)
+                lease_all(engine_of(world.manager), configs, None, held=True)
             except KeyboardInterrupt:
                 interrupted = True
         sender.end()

@@ -7,6 +7,7 @@ The named signals are caught (all that can be, if none is named). It ends with t
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -25,6 +26,7 @@ def main() -> None:
 
     for name in sys.argv[2:] or ALL:
         signal.signal(signal.Signals[name], note)
+    (folder / "pid").write_text(str(os.getpid()))
     (folder / "ready").touch()
     finish = folder / "finish"
     while not finish.exists():

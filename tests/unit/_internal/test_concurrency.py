@@ -7,13 +7,25 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import wait
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dynsecrets._internal.concurrency import Fanout, Outcome
+from dynsecrets._internal.concurrency import (
+    Call,
+    Errand,
+    Fanout,
+    Outcome,
+    all_or_none,
+    past_failures,
+    run_all,
+    run_aside,
+)
 from support.fakes import PATIENCE_S
 from support.forking import in_child, needs_fork
+from support.processes import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -219,7 +231,125 @@ def test_a_forked_child_has_threads_of_its_own(fanout: Fanout) -> None:
 
 def test_it_works_while_the_interpreter_ends() -> None:
     """In a function of ``atexit``, when no thread can be had any more, the calls are made all the same."""
-    done = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True, check=False, timeout=120)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == ["[0, 1, 2, 3]", "[0, 1, 2, 3]"]
+
+
+class Pool:
+    """Workers of a test's own: some threads, or none that ever begins anything."""
+
+    def __init__(self, *, works: bool = True, worker: bool = False) -> None:
+        self.calls: list[Any] = []
+        self._works = works
+        self._worker = worker
+
+    def submit(self, action: Any) -> Any:
+        """Run an action in a thread of its own, or keep it."""
+        self.calls.append(action)
+        if self._works:
+            threading.Thread(target=action, daemon=True).start()
+
+    def in_worker(self) -> bool:
+        """Tell what the test says."""
+        return self._worker
+
+
+def test_a_call_is_made_once() -> None:
+    """Whoever comes first makes it; those who come later find it done."""
+    made: list[int] = []
+    call = Call(lambda: made.append(1))
+
+    call()
+    call()
+
+    assert (made, call.skip(), call.future.done()) == ([1], False, True)
+
+
+def test_a_skipped_call_is_never_made_and_nobody_waits_for_it() -> None:
+    """What was skipped before it began is cancelled, for those too who wait for it already."""
+    made: list[int] = []
+    call = Call(lambda: made.append(1))
+
+    assert call.skip()
+    call()
+
+    assert made == []
+    assert wait([call.future], PATIENCE_S).done == {call.future}
+    assert call.future.cancelled()
+
+
+def test_a_worker_makes_what_no_other_worker_has_begun() -> None:
+    """Where the others have no time, or wait like this one, it needs nobody."""
+    futures = run_all(Pool(works=False, worker=True), [lambda: 1, lambda: 2])
+
+    assert [future.result(0) for future in futures] == [1, 2]
+
+
+def test_failures_are_kept_by_their_keys() -> None:
+    """All are done, and what failed is told with its error, in the order of what was asked for."""
+    error, other = ValueError("first"), OSError("second")
+    done: list[int] = []
+
+    failed = past_failures(Pool(), {"a": raiser(error), "b": lambda: done.append(1), "c": raiser(other)})
+
+    assert (list(failed.items()), done) == ([("a", error), ("c", other)], [1])
+
+
+def test_all_or_none_gives_all() -> None:
+    """Where nothing fails, everything is returned by its key, in order."""
+    undone: list[int] = []
+
+    made = all_or_none(Pool(), {name: partial(int, name) for name in "321"}, undone.append)
+
+    assert (list(made.items()), undone) == ([("3", 3), ("2", 2), ("1", 1)], [])
+
+
+def test_all_or_none_undoes_what_was_made() -> None:
+    """The first error is raised; what can't be undone is a note of it."""
+    met = threading.Barrier(3, timeout=PATIENCE_S)
+    undone: list[int] = []
+
+    def make(number: int) -> int:
+        met.wait()
+        if number == 2:
+            wait_until(lambda: met.n_waiting == 0, "the others are past the barrier")
+            raise ValueError("no more")
+        return number
+
+    def undo(number: int) -> None:
+        undone.append(number)
+        raise OSError(f"can't undo {number}")
+
+    with pytest.raises(ValueError, match="no more") as caught:
+        all_or_none(Pool(), {number: partial(make, number) for number in range(3)}, undo)
+
+    assert sorted(undone) == [0, 1]
+    assert sorted(caught.value.__notes__) == ["can't undo 0", "can't undo 1"]
+
+
+def test_work_aside_raises_its_own_error() -> None:
+    """An error of the work is raised as it is, and is not taken for an interrupt."""
+    interrupts: list[BaseException] = []
+
+    with pytest.raises(SystemExit, match="mine"):
+        run_aside(raiser(SystemExit("mine")), on_interrupt=interrupts.append)
+
+    assert interrupts == []
+
+
+def test_work_for_somebody_gone_is_undone_where_it_was_done() -> None:
+    """Whoever leaves before the end has it undone by the worker; after the end, it is told to undo it."""
+    undone: list[str] = []
+    early = Errand(lambda: "early", undone.append)
+    late = Errand(lambda: "late", undone.append)
+
+    assert not early.leave()
+    early.run()
+    late.run()
+
+    assert undone == ["early"]
+    assert late.leave()
+    late.undo()
+    assert undone == ["early", "late"]

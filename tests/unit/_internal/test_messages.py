@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 
-from dynsecrets._internal.messages import safe_repr
+from dynsecrets._internal.messages import did_you_mean, safe_repr
 from support.strategies import HUGE, garbage
 
 
@@ -44,3 +44,17 @@ def test_any_object_can_be_quoted(given_value: object) -> None:
 
     assert len(quoted) <= 80
     assert quoted.encode()
+
+
+@pytest.mark.parametrize(
+    ("given_word", "known", "says"),
+    [
+        ("regoin", ["region", "profile"], "; did you mean region?"),
+        ("JSON", ["json", "yaml"], "; did you mean json?"),
+        ("xyzzy", ["region", "profile"], "; there is region, profile"),
+        ("xyzzy", [], "; there is none"),
+    ],
+)
+def test_the_nearest_known_word_is_offered(given_word: str, known: list[str], says: str) -> None:
+    """A word that is near is asked for, in whatever case; else all known ones are listed."""
+    assert did_you_mean(given_word, known) == says

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
 import sys
@@ -65,7 +66,8 @@ def test_stop_continue_and_stop_again(folder: Folder) -> None:
     with OnTerminal(folder, BASH) as terminal:
         start(terminal, folder.command(*folder.counting("SIGINT", "SIGCONT")))
         folder.until("ready")
-        child = terminal.foreground()
+        child = folder.pid()
+        terminal.until_foreground(child)
         terminal.type(CTRL_Z)
         terminal.until("Stopped")
         terminal.until(PROMPT)
@@ -188,8 +190,8 @@ def test_a_shell_with_job_control_works(folder: Folder) -> None:
         terminal.until("hello")
         terminal.until("inner> ")
         terminal.type("sleep 60\n")
-        inner = terminal.foreground()
-        wait_until(lambda: terminal.foreground() != inner, "sleep in the foreground")
+        # Not before it is sleep: a shell's own child ignores Ctrl-Z as the shell does, until just before that.
+        wait_until(lambda: _name(terminal.foreground()) == "sleep", "sleep in the foreground")
         terminal.type(CTRL_Z)
         terminal.until("Stopped")
         terminal.until("inner> ")
@@ -198,6 +200,13 @@ def test_a_shell_with_job_control_works(folder: Folder) -> None:
 
         assert folder.result()["status"] == 12
         assert terminal.foreground() == terminal.process.pid
+
+
+def _name(pid: int) -> str:
+    """Return the name of a process's program; nothing where there is no such process (any more)."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 def _sleeps(pid: int) -> bool:
@@ -226,8 +235,10 @@ def test_python_s_prompt_survives_ctrl_c(folder: Folder) -> None:
 
 def test_the_terminal_is_set_back(folder: Folder) -> None:
     """A child that is killed while the terminal is raw leaves it as it was before."""
-    with OnTerminal(folder, folder.command("sh", "-c", "stty raw -echo; echo changed; kill -9 $$")) as terminal:
+    script = f"until test -e {folder.path}/go; do sleep 0.02; done; stty raw -echo; echo changed; kill -9 $$"
+    with OnTerminal(folder, folder.command("sh", "-c", script)) as terminal:
         before = termios.tcgetattr(terminal.master)
+        folder.touch("go")
         terminal.until("changed")
 
         assert folder.result()["status"] == 137

@@ -19,7 +19,7 @@ from dynsecrets.__main__ import main
 from support.cli import POLICY, TOML, Workplace, only_line, workplace
 from support.clients import aws_cli
 from support.places import ROOT
-from support.processes import clean_environment, wait_until
+from support.processes import clean_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -169,7 +169,7 @@ def test_it_does_not_start_itself_for_ever(tmp_path: Path, ministack: Account) -
         cwd=tmp_path,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -227,7 +227,7 @@ def test_reaping_that_hangs_delays_nobody_for_long(tmp_path: Path, aws: Account,
         cwd=work.folder,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -252,7 +252,7 @@ def test_reaping_that_fails_is_no_harm(work: Workplace, aws: Account) -> None:
         cwd=work.folder,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -266,10 +266,12 @@ def test_an_sdk_that_is_gone_gets_nothing(tmp_path: Path, aws: Account, proxy: P
     work = workplace(tmp_path / "work", aws, url=proxy.url)
     reading, writing = os.pipe()
     with open(writing, "w", encoding="utf-8") as pipe:
+        held = proxy.fail("CreateUser", "hold")
         process = work.start("credential-process", "AWS_USER", stdout=pipe)
-        wait_until(lambda: proxy.count("CreateUser") > 0, "the user")
+        assert held.arrived.wait(60)
         os.close(reading)
-    _, errors = process.communicate(timeout=60)
+        held.release()
+    _, errors = process.communicate(timeout=120)
 
     assert process.returncode == 1
     assert errors == "dynsecrets: nobody reads the output\n"

@@ -16,7 +16,6 @@ import pytest
 from dynsecrets.cli.commands import download
 from dynsecrets.delivery.formats import FORMATS
 from support.cli import PASSWORD, TOML, Workplace, only_line, workplace
-from support.processes import wait_until
 
 if TYPE_CHECKING:
     from support.accounts import Account
@@ -65,6 +64,17 @@ def test_each_format_can_be_downloaded(name: str, work: Workplace) -> None:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+def test_names_can_be_transformed(work: Workplace, aws: Account) -> None:
+    """``--name-transformer`` spells the names as their readers do; one that the format can't have revokes."""
+    done = work.run("secrets", "download", "--no-file", "--name-transformer", "tf-var")
+    refused = work.run("secrets", "download", "x.env", "--format", "env", "--name-transformer", "lower-kebab")
+
+    assert json.loads(done.stdout)["TF_VAR_database_password"] == PASSWORD
+    assert refused.returncode == 1
+    assert "can't be the name of an environment variable" in only_line(refused)
+    assert len(aws.users()) == 1
+
+
 def test_the_ttl_can_be_chosen(work: Workplace) -> None:
     """``--dynamic-ttl`` is the TTL of each lease."""
     work.run("secrets", "download", "--no-file", "--dynamic-ttl", "3h")
@@ -95,7 +105,7 @@ def test_a_file_is_never_overwritten(work: Workplace, aws: Account) -> None:
     gone = work.run("secrets", "download", "no-folder/x.env")
 
     assert gone.returncode == 1
-    assert "there is no folder no-folder" in only_line(gone)
+    assert "the folder no-folder doesn't exist" in only_line(gone)
     assert (work.folder / "there.env").read_text(encoding="utf-8") == "mine"
     assert not (work.folder / "nowhere").exists()
     assert work.leases("--all") == []
@@ -104,12 +114,13 @@ def test_a_file_is_never_overwritten(work: Workplace, aws: Account) -> None:
 def test_a_file_that_appears_meanwhile_is_left_alone(tmp_path: Path, aws: Account, proxy: Proxy) -> None:
     """Where somebody else makes the file while the user is being leased, the lease is revoked."""
     work = workplace(tmp_path / "work", aws, url=proxy.url)
-    proxy.latency_s = 0.3
+    held = proxy.fail("CreateUser", "hold")
     process = work.start("secrets", "download", "late.env")
-    wait_until(lambda: proxy.count("CreateUser") > 0, "the user")
+    assert held.arrived.wait(60)
 
     (work.folder / "late.env").write_text("mine", encoding="utf-8")
-    output, errors = process.communicate(timeout=60)
+    held.release()
+    output, errors = process.communicate(timeout=120)
 
     assert (process.returncode, output) == (1, "")
     assert errors == "dynsecrets: late.env: File exists\n"
@@ -148,12 +159,12 @@ def test_revoking_is_not_interrupted(tmp_path: Path, aws: Account, proxy: Proxy)
     held = proxy.fail("DeleteAccessKey", "hold")
     with open("/dev/full", "w", encoding="utf-8") as full:
         process = work.start("secrets", "download", "--no-file", stdout=full)
-    wait_until(lambda: proxy.count("DeleteAccessKey") > 0, "the revocation")
+    assert held.arrived.wait(60)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
         process.send_signal(number)
     held.release()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
 
     assert process.returncode == 1
     assert "No space left" in errors
@@ -205,12 +216,13 @@ def test_a_closed_output_leases_nothing(work: Workplace, aws: Account) -> None:
 def test_an_interrupt_revokes(number: signal.Signals, status: int, tmp_path: Path, aws: Account, proxy: Proxy) -> None:
     """A signal while a user is being leased ends with the lease revoked, and a status that says so."""
     work = workplace(tmp_path / "work", aws, url=proxy.url)
-    proxy.latency_s = 0.3
+    held = proxy.fail("CreateUser", "hold")
     process = work.start("secrets", "download", "x.env")
-    wait_until(lambda: proxy.count("CreateUser") > 0, "the user")
+    assert held.arrived.wait(60)
 
     process.send_signal(number)
-    output, errors = process.communicate(timeout=60)
+    held.release()
+    output, errors = process.communicate(timeout=120)
 
     assert (process.returncode, output) == (status, "")
     assert "Traceback" not in errors

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dynsecrets import DynamicSecretConfig, Integration, Lease, LeaseManager, SQLiteLeaseStore
+from dynsecrets.model.capabilities import NeedsIamPolicy
 from support.cli import PASSWORD, TOML, Workplace, only_line, workplace
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def issue(manager: LeaseManager, integration: Integration, ttl: str = "30m") -> 
 
 
 def test_leases_are_a_table(work: Workplace, manager: LeaseManager, integration: Integration) -> None:
-    """Each lease that lives is a row: id, name, state, what remains, and the user."""
+    """Each lease that lives is a row: id, name, state, what remains, and what the integration calls it."""
     first, second = issue(manager, integration), issue(manager, integration, "3h")
     gone = issue(manager, integration)
     gone.revoke()
@@ -57,9 +58,9 @@ def test_leases_are_a_table(work: Workplace, manager: LeaseManager, integration:
 
     assert done.returncode == 0, done.stderr
     head, *rows = done.stdout.splitlines()
-    assert head.split() == ["ID", "NAME", "STATE", "REMAINING", "USER"]
+    assert head.split() == ["ID", "NAME", "STATE", "REMAINING", "CREDENTIAL"]
     assert [row.split()[0] for row in rows] == [first.id, second.id]
-    assert re.fullmatch(rf"{second.id}  AWS_USER  active  2h59m\d*s? +{second.username}", rows[1])
+    assert re.fullmatch(rf"{second.id}  AWS_USER  active  2h59m\d*s? +user {second.username}", rows[1])
     assert done.stderr == ""
     assert first.secret_access_key not in done.stdout
 
@@ -75,6 +76,7 @@ def test_leases_as_json(work: Workplace, manager: LeaseManager, integration: Int
     assert listed["id"] == living.id
     assert (listed["name"], listed["state"], listed["stuck"]) == ("AWS_USER", "active", False)
     assert (listed["user"], listed["integration"]) == (living.username, "aws")
+    assert listed["credential"] == f"user {living.username}"
     assert listed["expires_at"] == living["AWS_USER_LEASE_EXPIRATION"]
     assert 1700 < listed["remaining_s"] <= 1800
     assert [(each["id"], each["state"], each["remaining_s"] > 0) for each in both] == [
@@ -164,8 +166,10 @@ def test_an_integration_that_is_not_in_the_file_is_named(
     lease = issue(manager, integration)
     work.write(TOML.replace("integrations.aws", "integrations.awsome").replace('= "aws"', '= "awsome"'))
 
+    listed = work.run("leases")
     done = work.run("revoke", lease.id)
 
+    assert listed.stdout.rstrip().endswith("  of aws")
     assert done.returncode == 1
     assert "made with the integration 'aws', which " in only_line(done)
     assert only_line(done).endswith("did you mean awsome?")
@@ -278,6 +282,7 @@ def test_the_policy_is_what_the_library_says(work: Workplace, integration: Integ
     done = work.run("policy", "--account-id", "123456789012")
 
     assert done.returncode == 0, done.stderr
+    assert isinstance(integration, NeedsIamPolicy)
     assert json.loads(done.stdout) == integration.required_policy(config, account_id="123456789012")
     assert "iam:TagUser" in done.stdout
     wrong = work.run("policy", "--account-id", "12")

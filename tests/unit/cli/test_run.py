@@ -161,7 +161,7 @@ def test_a_terminated_run_ends_its_child_and_revokes(work: Workplace, aws: Accou
     wait_until(work.folder.joinpath("up").exists, "the child")
 
     process.send_signal(signal.SIGTERM)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=120)
 
     assert (process.returncode, output, errors) == (143, "", "")
     assert aws.users() == []
@@ -201,7 +201,7 @@ def on_terminal(work: Workplace, *arguments: str) -> tuple[int, str]:
         while chunk := os.read(ours, 4096):
             shown += chunk
     os.close(ours)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     return process.returncode, shown.decode()
 
 

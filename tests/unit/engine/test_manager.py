@@ -32,6 +32,7 @@ from dynsecrets import (
     StoreError,
 )
 from dynsecrets._internal.messages import safe_repr
+from dynsecrets.engine.manager import engine_of
 from support.builders import NOW, make_record
 from support.fakes import PATIENCE_S, FakeIntegration
 from support.world import Gate, ThirdPartyStore, World, started, together
@@ -344,13 +345,16 @@ def test_after_one_failure_no_more_are_begun() -> None:
         with pytest.raises(PermissionDenied):
             world.manager.issue_many(world.config(), 50)
 
-        assert world.integration.count("provision") < 50
+        assert world.integration.count("provision") == 1
         assert world.integration.live == {}
 
 
 def test_withdrawing_a_batch_that_fails_is_told(world: World) -> None:
     """Where those that were made can't be revoked either, the error has a note of each, and the background goes on."""
     both = threading.Barrier(2)
+    # A first issue reaps in the background, and would meet failures that are meant for the batch.
+    world.issue().revoke()
+    world.settle()
 
     def failing() -> None:
         both.wait(PATIENCE_S)
@@ -365,7 +369,7 @@ def test_withdrawing_a_batch_that_fails_is_told(world: World) -> None:
     assert "could not be revoked" in "".join(caught.value.__notes__) + str(caught.value)
     world.advance(120)
     assert world.integration.live == {}
-    assert world.states() == ["revoked", "revoked"]
+    assert world.states() == ["revoked"] * 3
 
 
 def test_no_more_than_max_workers_work_at_once() -> None:
@@ -531,7 +535,7 @@ def test_a_lease_that_nobody_keeps_ends_all_the_same(world: World) -> None:
     lease_id = world.issue("10m").id
     gc.collect()
 
-    entry = world.manager._books.entry(lease_id)
+    entry = engine_of(world.manager).state.leases.get(lease_id)
     assert entry is not None
     assert entry.lease() is None
     world.advance(600)
@@ -640,7 +644,7 @@ def test_threads_may_share_a_manager(world: World) -> None:
     assert set(world.states()) == {"revoked"}
     assert world.integration.count("revoke") == 80
     world.settle()
-    assert world.manager._books.entries() == []
+    assert engine_of(world.manager).state.leases.all() == []
 
 
 def test_a_manager_shows_its_store(world: World) -> None:

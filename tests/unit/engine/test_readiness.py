@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dynsecrets import DynsecretsError, NotUsableInTime, ProvisionError
-from dynsecrets.engine.readiness import IN_A_ROW, wait_until_usable
+from dynsecrets.engine.readiness import wait_until_usable
 from support.fakes import FakeClock, make_lease
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from dynsecrets import Lease
 
+IN_A_ROW = 3
 MINUTE = timedelta(minutes=1)
 
 
@@ -50,9 +51,11 @@ def lease(clock: FakeClock) -> Lease:
     return make_lease({"TOKEN": "t"}, clock=clock)
 
 
-def wait(lease: Lease, probe: Callable[[], bool], clock: FakeClock, *, patient: bool = True) -> None:
+def wait(
+    lease: Lease, probe: Callable[[], bool], clock: FakeClock, *, in_a_row: int = IN_A_ROW, patient: bool = True
+) -> None:
     """Wait for a minute at most."""
-    wait_until_usable(lease, probe, MINUTE, clock, patient=patient)
+    wait_until_usable(lease, probe, MINUTE, clock, in_a_row=in_a_row, patient=patient)
 
 
 def test_three_successes_in_a_row_are_believed(lease: Lease, clock: FakeClock) -> None:
@@ -61,8 +64,18 @@ def test_three_successes_in_a_row_are_believed(lease: Lease, clock: FakeClock) -
 
     wait(lease, probe, clock)
 
-    assert probe.calls == IN_A_ROW == 3
+    assert probe.calls == IN_A_ROW
     assert clock.sleeps == []
+
+
+@pytest.mark.parametrize("in_a_row", [1, 2, 5])
+def test_the_integration_says_how_many_successes_are_believed(lease: Lease, clock: FakeClock, in_a_row: int) -> None:
+    """A third party that is consistent is asked once, others more often."""
+    probe = Probe(clock, False, True)
+
+    wait(lease, probe, clock, in_a_row=in_a_row)
+
+    assert probe.calls == in_a_row + 1
 
 
 def test_a_failure_between_starts_the_count_anew(lease: Lease, clock: FakeClock) -> None:

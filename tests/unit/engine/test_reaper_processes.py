@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dynsecrets import DynamicSecretConfig, LeaseManager, LeaseState, SQLiteLeaseStore, lease
+from dynsecrets.engine.manager import engine_of
 from support.forking import needs_fork
 from support.forks import start_child, wait_for_child
 from support.world import FolderIntegration
@@ -304,8 +305,8 @@ def test_a_forked_child_does_not_end_what_its_parent_planned(shared: _Shared) ->
     leased = manager.issue(shared.config, "1h")
 
     def child() -> None:
-        assert manager._books.entries() == []
-        assert manager._scheduler._jobs == []
+        assert engine_of(manager).state.leases.all() == []
+        assert engine_of(manager).scheduler.jobs() == []
 
     wait_for_child(start_child(child))
 

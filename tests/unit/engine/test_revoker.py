@@ -17,6 +17,7 @@ from dynsecrets import (
     RevocationError,
     StoreError,
 )
+from dynsecrets.engine.manager import engine_of
 from dynsecrets.engine.process_identity import current_owner
 from dynsecrets.model.lifecycle import CLAIM_LENGTH, STUCK_AFTER
 from support.world import Gate, ThirdPartyStore, UnhurriedClock, World, started, together
@@ -145,6 +146,7 @@ def test_the_background_goes_on_until_it_is_gone(world: World) -> None:
 def test_the_attempts_get_rarer(world: World) -> None:
     """The attempts are spaced from about a second to a minute, shortened by chance by up to half."""
     lease = world.issue("24h")
+    world.settle()  # A first issue reaps in the background.
     _break(world)
     with pytest.raises(RevocationError):
         lease.revoke()
@@ -313,10 +315,10 @@ def test_each_revocation_has_a_worker_of_its_own(world: World) -> None:
     """Workers of all managers of a process have different names, or they would not keep each other away."""
     other = world.another()
 
-    workers = [manager._books.new_worker() for manager in [world.manager, other] * 5]
+    workers = [engine_of(manager).state.new_worker() for manager in [world.manager, other] * 5]
 
     assert len(set(workers)) == 10
-    assert all(worker.startswith(f"{world.manager._books.owner}#") for worker in workers)
+    assert all(worker.startswith(f"{engine_of(world.manager).state.owner}#") for worker in workers)
 
 
 def test_a_claim_lapses(world: World) -> None:
@@ -418,7 +420,7 @@ def test_what_has_no_record_any_more_is_not_written_later(frail: World) -> None:
     lease.revoke()
     frail.advance(600)
 
-    assert [job for job in frail.manager._scheduler._jobs if job.action is not None] == []
+    assert engine_of(frail.manager).scheduler.jobs() == []
     assert frail.states() == ["revoking"]
 
 
@@ -472,7 +474,7 @@ def test_a_lease_that_somebody_else_revoked_is_let_go_of(world: World) -> None:
 
     assert world.integration.count("revoke") == 1
     assert lease.revoked
-    assert world.manager._books.entries() == []
+    assert engine_of(world.manager).state.leases.all() == []
 
 
 def test_an_interrupted_revocation_goes_on_in_the_background(world: World) -> None:
@@ -524,7 +526,7 @@ def test_an_old_view_of_a_record_takes_nothing_back(world: World) -> None:
     old = attrs.evolve(now, handle={"thing": now.handle["thing"]}, version=1)
     _break(world)
 
-    world.manager._revoker.reap(old, world.integration)
+    engine_of(world.manager).revoker.reap(old, world.integration)
 
     assert _record(world, lease.id).handle == now.handle
 
@@ -616,7 +618,7 @@ def test_a_failure_after_somebody_elses_success_plans_nothing(still: World) -> N
 
     assert still.state(lease.id) == "revoked"
     assert lease.revoked
-    assert still.manager._books.entries() == []
+    assert engine_of(still.manager).state.leases.all() == []
     assert "revoke_failed" not in still.events.types(lease.id)
 
 

@@ -399,7 +399,7 @@ class TestThread:
 
     def test_it_works_while_the_interpreter_ends(self) -> None:
         """At the end of the interpreter nothing hangs or prints, and work is done by the caller."""
-        done = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True, check=False, timeout=120)
 
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.split() == ["done", "done"]

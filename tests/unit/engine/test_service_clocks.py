@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dynsecrets import LeaseManager, ReapReport
-from dynsecrets.model.integration import Grant
+from dynsecrets.engine.manager import engine_of
+from dynsecrets.engine.service_clocks import ServiceClocks
+from dynsecrets.model.grant import Grant
 from support.builders import make_record
-from support.fakes import FakeClock
+from support.fakes import START, FakeClock, FakeIntegration
 from support.world import Gate, SkewedIntegration, World, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+_HOUR_LATER = START + timedelta(hours=1)
 _TEN_MINUTES = timedelta(minutes=10)
 _DAY = 86_400.0
 _TTL_S = 900
@@ -136,6 +139,7 @@ def test_an_issue_in_the_making_can_be_revoked_at_once(skewed: World) -> None:
 def test_failures_are_spaced_by_the_same_clock(skewed: World) -> None:
     """A revocation that failed is retried within a minute, by this process and by a fresh one."""
     lease = skewed.issue(_TTL_S)
+    skewed.settle()  # A first issue reaps in the background.
     skewed.integration.fail("revoke", *[OSError("down")] * 3)
     with pytest.raises(Exception, match="down"):
         lease.revoke()
@@ -253,7 +257,7 @@ class _Elsewhere(SkewedIntegration):
         """Grant by the clock there."""
         grant = super().provision(plan, config, ttl)
         values = {suffix: secret.reveal() for suffix, secret in grant.values.items()}
-        return Grant(values, self.service_time() + ttl, grant.handle)
+        return Grant(values, self.service_time() + ttl, grant.handle, issued_at=self.service_time())
 
 
 def test_a_machine_that_slept_revokes_when_it_wakes() -> None:
@@ -276,13 +280,13 @@ def test_clocks_that_differ_by_seconds_are_the_same() -> None:
     with World(clock=clock, integration=SkewedIntegration(clock=clock, skew=timedelta(seconds=3))) as world:
         world.issue(_TTL_S)
 
-        assert world.manager._books.now("fake") == clock.now()
+        assert engine_of(world.manager).state.now("fake") == clock.now()
 
 
 def test_the_third_partys_clock_goes_on_while_it_is_not_asked(skewed: World) -> None:
     """Between two looks at it, it is counted on by the clock that never jumps."""
     skewed.issue(_TTL_S)
-    books = skewed.manager._books
+    books = engine_of(skewed.manager).state
     skewed.clock.advance(1234)
 
     assert books.now("fake") == skewed.integration.service_time()
@@ -299,7 +303,7 @@ def test_a_grant_that_tells_its_age_is_counted_from_there(world: World) -> None:
         grant = provision(plan, config, ttl)
         world.clock.advance(2)
         values = {suffix: secret.reveal() for suffix, secret in grant.values.items()}
-        return Grant(values, grant.expires_at, grant.handle, timedelta(seconds=2))
+        return Grant(values, grant.expires_at, grant.handle, timedelta(seconds=2), grant.issued_at)
 
     world.integration.provision = slowly
     lease = world.issue("60s")
@@ -309,3 +313,66 @@ def test_a_grant_that_tells_its_age_is_counted_from_there(world: World) -> None:
     assert world.state(lease.id) == "active"
     world.advance(1)
     assert world.state(lease.id) == "revoked"
+
+
+@pytest.fixture(name="clock")
+def clock_fixture() -> FakeClock:
+    """A clock that stands still."""
+    return FakeClock()
+
+
+@pytest.fixture(name="clocks")
+def clocks_fixture(clock: FakeClock) -> ServiceClocks:
+    """The clocks of third parties, none of them seen yet."""
+    return ServiceClocks(clock)
+
+
+def test_the_time_there_is_counted_on(clocks: ServiceClocks, clock: FakeClock) -> None:
+    """Once a third party's clock was seen, its time is known without asking again."""
+    before = clocks.now("known")
+    clocks.see("known", _HOUR_LATER, clock.steady())
+    clock.advance(10)
+
+    assert before == START
+    assert clocks.now("known") == _HOUR_LATER + timedelta(seconds=10)
+    assert clocks.now("other") == START + timedelta(seconds=10)
+
+
+@pytest.mark.parametrize("off", [-6.0, -5.0, -0.5, 0.0, 0.5, 5.0, 6.0])
+def test_clocks_about_right_are_taken_for_right(clocks: ServiceClocks, clock: FakeClock, off: float) -> None:
+    """Where the clocks differ by five seconds at most the local one counts, else the third party's."""
+    there = START + timedelta(seconds=off)
+    clocks.see("known", there, clock.steady())
+
+    assert clocks.now("known") == (START if abs(off) <= 5 else there)
+
+
+def test_the_time_is_asked_for_once_an_hour(clocks: ServiceClocks, clock: FakeClock) -> None:
+    """The third party is asked for its time when an hour has passed."""
+    asked: list[int] = []
+    integration: Any = FakeIntegration("known")
+
+    def service_time() -> datetime:
+        asked.append(1)
+        return clock.now() + timedelta(hours=1)
+
+    integration.service_time = service_time
+    for seconds in (0, 3599, 1, 3599):
+        clock.advance(seconds)
+        clocks.ask(integration)
+
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("answer", [datetime(2022, 1, 1), "2022-01-01", 5], ids=repr)  # noqa: DTZ001 - it is the point.
+def test_a_time_that_is_none_is_not_believed(
+    clocks: ServiceClocks, answer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An integration that answers with something else than an aware time stops nobody."""
+    integration: Any = FakeIntegration("known")
+    integration.service_time = lambda: answer
+
+    clocks.ask(integration)
+
+    assert clocks.now("known") == START
+    assert "could not be read" in caplog.text

@@ -332,7 +332,7 @@ def test_the_default_manager_is_used(monkeypatch: pytest.MonkeyPatch, world: Wor
         asked.append(1)
         return world.manager
 
-    monkeypatch.setattr("dynsecrets.leasing.lease_context.default_manager", default)
+    monkeypatch.setattr("dynsecrets.engine.manager.default_manager", default)
     context = lease(world.config())
     before = list(asked)
 

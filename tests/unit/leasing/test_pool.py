@@ -20,7 +20,8 @@ from dynsecrets import (
     PermissionDenied,
     ProvisionError,
 )
-from support.fakes import FakeIntegration
+from dynsecrets.engine.manager import engine_of
+from support.fakes import PATIENCE_S, FakeIntegration
 from support.renewal import TTL, pool_of, until
 from support.world import Gate, World, started, together
 
@@ -210,7 +211,7 @@ def test_a_burst_is_made_at_the_same_time() -> None:
         barrier = threading.Barrier(6)
         pool = LeasePool(world.config(), 1, TTL, manager=world.manager)
         until(lambda: pool.ready == 1)
-        world.integration.fail("provision", *[lambda: barrier.wait(10)] * 6)
+        world.integration.fail("provision", *[lambda: barrier.wait(PATIENCE_S)] * 6)
 
         results = together(*[lambda: pool.lease().__enter__()] * 6)
 
@@ -226,7 +227,7 @@ def test_some_threads_are_left_to_others() -> None:
         pool = LeasePool(world.config(), 100, TTL, manager=world.manager)
         gate.until_reached()
 
-        done = world.manager._scheduler.submit(lambda: "done").result(10)
+        done = engine_of(world.manager).scheduler.submit(lambda: "done").result(PATIENCE_S)
 
         assert done == "done"
         assert world.integration.count("provision") <= 6
@@ -294,7 +295,7 @@ def test_what_comes_too_late_is_for_the_next_one(world: World) -> None:
             world.integration.fail("provision", gate)
             ticket = stock._queue_up()
             gate.open()
-            late = ticket.result(10)
+            late = ticket.result(PATIENCE_S)
             world.settle()
             before = pool.ready
 
@@ -310,7 +311,7 @@ def test_what_comes_after_closing_is_revoked(world: World) -> None:
     pool = pool_of(world, 1)
     with pool.lease():
         ticket = pool._state._queue_up()
-        late = ticket.result(10)
+        late = ticket.result(PATIENCE_S)
         pool.close()
 
         pool._state._leave(ticket)
@@ -350,4 +351,4 @@ def test_a_worker_does_not_wait_for_workers() -> None:
             with pool.lease() as first, pool.lease() as second:
                 return len({first.id, second.id})
 
-        assert world.manager._scheduler.submit(work).result(10) == 2
+        assert engine_of(world.manager).scheduler.submit(work).result(PATIENCE_S) == 2

@@ -211,14 +211,14 @@ def test_without_aiobotocore_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("library", ["aioboto3", "aiobotocore"])
 def test_an_asynchronous_client_follows(aws: Account, proxy: Proxy, library: str) -> None:
     """A client of ``aio_session()`` is the current user at each call, and bears with a server that is behind."""
-    fault = proxy.fail("GetCallerIdentity", ("InvalidClientTokenId", 403), nth=5, times=1)
+    fault = proxy.fail("GetCallerIdentity", ("InvalidClientTokenId", 403), nth=4, times=1)
 
     done = subprocess.run(
         [str(AIO_PYTHON), "-W", "error", str(PROGRAMS / "aio_program.py"), library],
         env=clean_environment(**aws.environment(url=proxy.url), PYTHONPATH=os.pathsep.join(ROOTS)),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 

@@ -12,6 +12,7 @@ import pytest
 
 from dynsecrets import DynsecretsError, LeaseExpired, PermissionDenied, ProvisionError
 from dynsecrets.clock import SystemClock
+from dynsecrets.model.lease import values_by_suffix
 from support.fakes import FakeIntegration
 from support.forking import in_child, needs_fork
 from support.renewal import ENDED_S, RENEWED_S, TTL_S, counted_world, outage, renewer_of, until
@@ -39,7 +40,7 @@ def trouble(seed: int, world: World, share: float) -> None:
 def test_never_more_than_two_users(seed: int) -> None:
     """Whichever calls fail, and however, no more than two users of a renewer are ever alive, and none after it."""
     with counted_world(max_workers=4) as world:
-        wait: Any = "usable" if seed % 2 else lambda fresh: world.integration.is_usable(fresh.by_suffix())
+        wait: Any = "usable" if seed % 2 else lambda fresh: world.integration.is_usable(values_by_suffix(fresh))
         renewer = renewer_of(world, config={"wait": wait})
         trouble(seed, world, share=0.05 * (1 + seed))
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dynsecrets import DynamicSecretConfig, Integration, InvalidConfig, InvalidTTL
 from dynsecrets._internal.messages import safe_repr
+from dynsecrets.integrations.aws.options import IamUserOptions
 from dynsecrets.integrations.aws.policy_document import SIZE_LIMIT, PolicyDocument, render, size
 from dynsecrets.model.config import check_wait
 from support.aws_documents import DOCUMENTS
@@ -29,6 +30,8 @@ ARNS = ["arn:aws:iam::aws:policy/ReadOnlyAccess", "arn:aws:iam::123456789012:pol
 
 class Untouchable(Integration):
     """An integration that must not be asked for anything."""
+
+    options_type = IamUserOptions
 
     def plan(self, config: object) -> NoReturn:
         """Fail."""

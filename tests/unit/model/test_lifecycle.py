@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsecrets.model.lifecycle import LIVE, REQUIRED, TRANSITIONS, LeaseState, backoff, may_become
+from dynsecrets.model.lifecycle import LIVE, REQUIRED, TRANSITIONS, LeaseState, may_become, revocation_delay
 from dynsecrets.model.record import LeaseRecord
 
 ORDER = [LeaseState.PENDING, LeaseState.ACTIVE, LeaseState.REVOKING, LeaseState.REVOKED]
@@ -68,12 +68,12 @@ def test_states_are_their_text(state: LeaseState) -> None:
 @given(st.integers(-5, 10**9), st.floats(0, 1))
 def test_pauses_stay_within_half_a_second_and_a_minute(failures: int, jitter: float) -> None:
     """However often it failed, the next attempt is soon, and never at once."""
-    assert timedelta(seconds=0.5) <= backoff(failures, jitter) <= timedelta(minutes=1)
+    assert timedelta(seconds=0.5) <= revocation_delay(failures, jitter) <= timedelta(minutes=1)
 
 
 def test_pauses_double_up_to_a_minute() -> None:
     """Without jitter the pauses are 1, 2, 4 … seconds, then a minute for ever."""
-    pauses = [backoff(failures, 0.0) / timedelta(seconds=1) for failures in range(1, 12)]
+    pauses = [revocation_delay(failures, 0.0) / timedelta(seconds=1) for failures in range(1, 12)]
 
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60]
 
@@ -81,8 +81,8 @@ def test_pauses_double_up_to_a_minute() -> None:
 @given(st.lists(st.floats(0, 1), min_size=2))
 def test_jitter_shortens_by_up_to_half(jitters: list[float]) -> None:
     """The more jitter, the shorter the pause, down to its half."""
-    pauses = [backoff(4, jitter) for jitter in sorted(jitters)]
+    pauses = [revocation_delay(4, jitter) for jitter in sorted(jitters)]
 
     assert all(earlier >= later for earlier, later in pairwise(pauses))
-    assert backoff(4, 1.0) == backoff(4, 0.0) / 2
-    assert (backoff(4, -3.0), backoff(4, 7.0)) == (backoff(4, 0.0), backoff(4, 1.0))
+    assert revocation_delay(4, 1.0) == revocation_delay(4, 0.0) / 2
+    assert (revocation_delay(4, -3.0), revocation_delay(4, 7.0)) == (revocation_delay(4, 0.0), revocation_delay(4, 1.0))

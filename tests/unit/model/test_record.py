@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dynsecrets import LeaseRecord, SecretNotAvailable, StoreError
 from dynsecrets.model.lifecycle import STUCK_AFTER, LeaseState
-from dynsecrets.model.record import remaining
+from dynsecrets.model.record import check_metadata, remaining
 from support.builders import make_record
 
 if TYPE_CHECKING:
@@ -263,3 +263,14 @@ class TestValue:
         record = failing(claimed(active(metadata={"job": [1, None]})))
 
         assert pickle.loads(pickle.dumps(record)) == record  # noqa: S301  # Our own.
+
+
+def test_metadata_is_plain_json() -> None:
+    """Metadata comes back equal, and shares nothing with what was given."""
+    given = {"a": [1, {"b": None}], "c": 1.5}
+
+    kept = check_metadata(given)
+
+    assert kept == given
+    assert kept["a"] is not given["a"]
+    assert check_metadata(None) == check_metadata({}) == {}

@@ -182,7 +182,7 @@ def test_it(dynsecrets_user, number):
 def test_more_users_stand_ready():
     import threading
     from conftest import aws
-    for _ in range(1000):
+    for _ in range(6000):
         if len(aws.users) == 3:
             return
         threading.Event().wait(0.01)
@@ -264,7 +264,7 @@ def test_it(dynsecrets_lease):
         dynsecrets_lease(CONFIG).revoke()
 
 def test_last():
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not aws.users:
         assert time.monotonic() < deadline, "the pool makes no lease ready"
         time.sleep(0.001)

@@ -228,7 +228,7 @@ def test_it(dynsecrets_manager, dynsecrets_config):
     result.assert_outcomes(passed=1)
     assert result.ret == 1
     assert summary(result) == "1 lease issued, 0 revoked, 1 leaked"
-    result.stdout.fnmatch_lines([f"LEAKED {lease_id} of AWS_USER: *revoked now"])
+    result.stdout.fnmatch_lines([f"LEAKED {lease_id} of AWS_USER, leased by test_project.py::test_it: *revoked now"])
     assert project.left() == []
 
 

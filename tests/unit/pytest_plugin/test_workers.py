@@ -56,7 +56,7 @@ def test_fine(dynsecrets_user, number): pass
     result.assert_outcomes(passed=4)
     assert result.ret == 1
     assert summary(result) == "4 leases issued, 3 revoked, 1 leaked"
-    result.stdout.fnmatch_lines(["LEAKED * of AWS_USER: *revoked now"])
+    result.stdout.fnmatch_lines(["LEAKED * of AWS_USER, leased by test_project.py::test_it: *revoked now"])
     assert aws_env.users() == []
 
 
@@ -97,7 +97,30 @@ def test_the_last_crash_is_cleaned_up_too(project: Project, aws_env: Account) ->
 
     assert result.ret == 1
     assert summary(result) == "1 lease issued, 0 revoked, 1 leaked"
-    result.stdout.fnmatch_lines(["LEAKED * of AWS_USER: left by a worker that crashed; revoked now"])
+    result.stdout.fnmatch_lines(
+        ["LEAKED * of AWS_USER, leased by test_project.py::test_it: left by a worker that crashed; revoked now"]
+    )
+    assert aws_env.users() == []
+
+
+def test_a_crash_while_the_first_lease_is_set_up_is_found(project: Project, aws_env: Account) -> None:
+    """A worker that crashes before it has reported anything at all is found by the same run."""
+    conftest = (
+        AWS
+        + """
+import os
+
+@pytest.fixture
+def crashing(dynsecrets_user):
+    os._exit(3)
+"""
+    )
+    result = project.start(
+        "def test_it(crashing): pass\n", *XDIST[:2], "-n", "1", "--max-worker-restart=0", conftest=conftest
+    )
+
+    assert summary(result) == "1 lease issued, 0 revoked, 1 leaked"
+    result.stdout.fnmatch_lines(["LEAKED * leased by test_project.py::test_it: left by a worker *; revoked now"])
     assert aws_env.users() == []
 
 
@@ -114,7 +137,7 @@ import pytest
 @pytest.mark.parametrize("number", range(2))
 def test_it(dynsecrets_user, number):
     pathlib.Path(__file__).with_name(f"started{number}").touch()
-    threading.Event().wait(60)
+    threading.Event().wait(200)
 """,
     )
 
@@ -125,9 +148,9 @@ def test_it(dynsecrets_user, number):
         text=True,
         start_new_session=True,
     ) as session:
-        wait_until(lambda: len(list(project.folder.glob("started*"))) == 2, "both tests run", timeout_s=60)
+        wait_until(lambda: len(list(project.folder.glob("started*"))) == 2, "both tests run", timeout_s=120)
         os.killpg(session.pid, signal.SIGINT)
-        output, _ = session.communicate(timeout=60)
+        output, _ = session.communicate(timeout=120)
 
     assert session.returncode == 2
     assert "dynsecrets: 2 leases issued, 2 revoked, 0 leaked" in output

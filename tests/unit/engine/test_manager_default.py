@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dynsecrets import DynamicSecretConfig, InvalidConfig, LeaseManager, MemoryLeaseStore, SQLiteLeaseStore, lease
-from dynsecrets.engine.default_manager import _default, default_manager
+from dynsecrets.engine.manager import _default, default_manager
 from support.fakes import FakeIntegration
 from support.forking import in_child, needs_fork
 from support.world import together

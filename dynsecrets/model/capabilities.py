@@ -1,0 +1,117 @@
+"""What an integration may be able to do beside leasing: a small protocol each, asked for by ``isinstance``. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+
+from dynsecrets.errors import InvalidConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
+
+    import boto3
+
+    from dynsecrets.model.grant import Found, Identity
+    from dynsecrets.model.integration import Integration
+
+
+class Unsupported(InvalidConfig, NotImplementedError):
+    """An integration was asked for what it can't do; the message says for what, and what to do."""
+
+
+# Configs stand above this module, so they are ``Any`` here.
+@runtime_checkable
+class Probes(Protocol):
+    """It can tell whether a credential works."""
+
+    def is_usable(self, values: Mapping[str, str]) -> bool:
+        """Tell whether a credential works by now, by using it. ``values`` are keyed by suffix and hold its secret."""
+        ...
+
+
+@runtime_checkable
+class TellsTime(Protocol):
+    """It can be asked what time it is at the third party."""
+
+    def service_time(self) -> datetime | None:
+        """Return the third party's own time, aware, or ``None`` where the local clock is as good.
+
+        Asked for rarely, by reapers: a lease is over by the clock of the one who made it.
+        """
+        ...
+
+
+@runtime_checkable
+class Listable(Protocol):
+    """It can list what it has provisioned."""
+
+    def find_all(self) -> Iterable[Found]:
+        """Iterate over all that this integration has provisioned and that exists, known to a store or not."""
+        ...
+
+    def name_of(self, handle: Mapping[str, str]) -> str:
+        """Return the name under which :meth:`find_all` lists what a handle stands for."""
+        ...
+
+
+@runtime_checkable
+class Verifiable(Protocol):
+    """It can prove that it can do its job."""
+
+    def verify(self, *configs: Any) -> Identity:
+        """Say who the credentials are and prove that they can do the job for these configs."""
+        ...
+
+
+@runtime_checkable
+class NeedsIamPolicy(Protocol):
+    """Its own credentials are AWS's, and need a policy."""
+
+    def required_policy(
+        self, *configs: Any, account_id: str = "*", partition: str = "aws", sweep: bool = False
+    ) -> dict[str, Any]:
+        """Return the least-privilege policy that the integration needs to serve these configs."""
+        ...
+
+
+@runtime_checkable
+class AwsSessions(Protocol):
+    """What it leases are AWS credentials, for which there are sessions.
+
+    A class that inherits from this one has to implement :meth:`session` only.
+    """
+
+    def session(self, values: Mapping[str, str], is_young: Callable[[], bool], **kwargs: Any) -> boto3.Session:
+        """Return a ``boto3.Session`` on a credential; while ``is_young()`` some servers may not know it."""
+        ...
+
+    def following_session(
+        self, read: Callable[[], Mapping[str, str]], is_young: Callable[[], bool], **kwargs: Any
+    ) -> boto3.Session:
+        """Return a ``boto3.Session`` whose clients sign each request with what ``read`` returns then."""
+        return self.session(read(), is_young, **kwargs)
+
+    def following_aio_session(
+        self, read: Callable[[], Mapping[str, str]], is_young: Callable[[], bool], **kwargs: Any
+    ) -> Any:
+        """Return the same of aioboto3 or aiobotocore. Raises ``ImportError`` where neither is installed."""
+        del read, is_young, kwargs
+        raise Unsupported(f"{type(self).__name__} makes no sessions of aioboto3 or aiobotocore; use those of boto3")
+
+    def aws_settings(self) -> Mapping[str, str | None]:
+        """Return the ``region_name`` and the ``endpoint_url`` that sessions, and SDKs of children, get."""
+        return {}
+
+
+_LACKS: Final[Mapping[type, str]] = {
+    Listable: "can't list what it has provisioned; for that its class implements find_all() and name_of()",
+    Verifiable: "can't be verified; for that its class implements verify()",
+    NeedsIamPolicy: "needs no IAM policy, or its class would implement required_policy()",
+    AwsSessions: "doesn't make AWS credentials, so there is no boto3 session of them; use the lease's values",
+}
+
+
+def lack(integration: Integration, capability: type) -> Unsupported:
+    """Return the error to raise where an integration doesn't have a capability."""
+    return Unsupported(f"the integration {integration.name!r} {_LACKS[capability]}")
