@@ -114,12 +114,25 @@ def profile_of(session: boto3.Session) -> str | None:
     return None if session.profile_name == "default" else session.profile_name
 
 
+def endpoint_of(session: boto3.Session) -> str | None:
+    """Return the endpoint of all services that a session's profile names, unless it is told to ignore that."""
+    profile = _settings_of(session)
+    ignored = str(profile.get("ignore_configured_endpoint_urls")).lower() == "true"
+    return None if ignored else profile.get("endpoint_url")
+
+
 def _says_how_to_retry(session: boto3.Session) -> bool:
     """Tell whether the environment or the session's profile has settings of retries, which win over the library's."""
+    profile = _settings_of(session)
+    return any(os.environ.get(f"AWS_{name.upper()}") or profile.get(name) for name in ("max_attempts", "retry_mode"))
+
+
+def _settings_of(session: boto3.Session) -> Mapping[str, Any]:
+    """Return what the AWS config files say under a session's profile; boto3 has no way to ask the session itself."""
     import botocore.session
 
-    profile = botocore.session.Session(profile=profile_of(session)).get_scoped_config()
-    return any(os.environ.get(f"AWS_{name.upper()}") or profile.get(name) for name in ("max_attempts", "retry_mode"))
+    settings: Mapping[str, Any] = botocore.session.Session(profile=profile_of(session)).get_scoped_config()
+    return settings
 
 
 def method_of(client: Any, operation: str) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
-from dynsecrets._aws.client_cache import check_client_options
+from dynsecrets._aws.client_cache import check_client_options, endpoint_of
 from dynsecrets._aws.error_codes import UNKNOWN_KEY, code_of
 from dynsecrets._internal.concurrency import Fanout, Outcome
 from dynsecrets.integrations.aws import required_policy, verification
@@ -195,8 +195,12 @@ class AwsIamIntegration(Integration):
         return following_aio_session(read, is_young, **{**self.clients.whereabouts(), **kwargs})
 
     def aws_settings(self) -> dict[str, str | None]:
-        """Return the region and endpoint that sessions on leased users get."""
-        return {"region_name": self.clients.region, "endpoint_url": self.clients.endpoint_url}
+        """Return the region and endpoint that leased users are of, those of the integration's profile included."""
+        clients = self.clients
+        return {
+            "region_name": clients.region,
+            "endpoint_url": clients.endpoint_url or endpoint_of(clients.cache.session()),
+        }
 
     def service_time(self) -> datetime | None:
         """Return AWS's own time, from the ``Date`` header of an answer of STS, which anybody may ask."""

@@ -234,6 +234,29 @@ def test_all_settings_of_a_profile_are_carried_to_leased_sessions(
     assert integration.clients.iam().meta.config.retries == {"mode": "standard", "total_max_attempts": 7}
 
 
+@pytest.mark.parametrize(
+    ("lines", "endpoint"),
+    [
+        ("", None),
+        ("endpoint_url = http://here\n", "http://here"),
+        ("endpoint_url = http://here\nignore_configured_endpoint_urls = true\n", None),
+    ],
+)
+def test_settings_for_a_child_are_the_profiles_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, endpoint: str | None
+) -> None:
+    """A child doesn't get the profile, since it would get its credentials: it is told region and endpoint."""
+    (tmp_path / "config").write_text(f"[profile leaser]\nregion = eu-west-3\n{lines}")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+
+    settings = Integration.aws_iam(profile="leaser").aws_settings()
+
+    assert settings == {"region_name": "eu-west-3", "endpoint_url": endpoint}
+    assert Integration.aws_iam(profile="leaser", endpoint_url="http://there").aws_settings()["endpoint_url"] == (
+        "http://there"
+    )
+
+
 def test_retries_of_the_environment_win_over_the_librarys(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     """AWS_MAX_ATTEMPTS holds for every client of the process, and for these; without it the library has its own."""
     own = Integration.aws_iam(session=aws.session()).clients.iam().meta.config.retries
