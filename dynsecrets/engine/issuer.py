@@ -64,7 +64,11 @@ class Issuer:
             held=held,
             metadata=metadata,
         )
-        lease = self._provision(config, ttl, record)
+        self._state.begin_issue(record.id)
+        try:
+            lease = self._provision(config, ttl, record)
+        finally:
+            self._state.end_issue(record.id)
         self._wait(config, lease, wait)
         return lease
 

@@ -39,12 +39,12 @@ class LeaseRegistry:
 
     def __init__(self, integrations: Iterable[Integration]) -> None:
         self._integrations = {integration.name: integration for integration in integrations}
-        self._used: dict[str, Integration] = {}
+        self._used: set[str] = set()
         self.forget()
 
     def forget(self) -> None:
         """Have no live leases, under a lock that nobody holds: in a forked child they are the parent's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._leases: dict[str, LiveLease] = {}
 
     def register(self, integration: Integration) -> None:
@@ -53,12 +53,17 @@ class LeaseRegistry:
             self._integrations[integration.name] = integration
 
     def use(self, integration: Integration) -> bool:
-        """Register an integration that leases are issued with; return ``True`` the first time."""
+        """Register an integration that leases are issued with; return ``True`` the first time for its name."""
         self.register(integration)
         with self._lock:
-            before = self._used.get(integration.name)
-            self._used[integration.name] = integration
-            return before is not integration
+            first = integration.name not in self._used
+            self._used.add(integration.name)
+            return first
+
+    def integrations(self) -> dict[str, Integration]:
+        """Return all that are registered, by their names."""
+        with self._lock:
+            return dict(self._integrations)
 
     def integration(self, name: str) -> Integration:
         """Return an integration by name. Raises ``InvalidConfig``."""

@@ -34,10 +34,10 @@ def test_knowing_none_is_said() -> None:
 
 
 def test_the_first_use_is_told(registry: LeaseRegistry) -> None:
-    """Using an integration tells whether it is the first time, for one that was given too, and for a new one."""
+    """Using an integration tells whether it is the first time for its name, for one that was given too."""
     given, new = registry.integration("known"), FakeIntegration("known")
 
-    assert [registry.use(one) for one in (given, given, new, new)] == [True, False, True, False]
+    assert [registry.use(one) for one in (given, given, new, new)] == [True, False, False, False]
     assert registry.integration("known") is new
 
 
