@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from dynsecrets.model.lifecycle import LeaseState
     from dynsecrets.model.options import SecretOptions
     from dynsecrets.model.record import LeaseRecord
+    from dynsecrets.project_file import Project, open_project
     from dynsecrets.stores import open_store
     from dynsecrets.stores.base import LeaseStore
     from dynsecrets.stores.dynamodb.store import DynamoDBLeaseStore
@@ -78,6 +79,7 @@ __all__ = [
     "MemoryLeaseStore",
     "NotUsableInTime",
     "PermissionDenied",
+    "Project",
     "ProvisionError",
     "QuotaExceeded",
     "ReapReport",
@@ -94,6 +96,7 @@ __all__ = [
     "VersionConflict",
     "__version__",
     "lease",
+    "open_project",
     "open_store",
     "renewing",
 ]
@@ -123,6 +126,7 @@ _HOMES = {
     "MemoryLeaseStore": "stores.memory",
     "NotUsableInTime": "errors",
     "PermissionDenied": "errors",
+    "Project": "project_file",
     "ProvisionError": "errors",
     "QuotaExceeded": "errors",
     "ReapReport": "engine.reaper",
@@ -138,6 +142,7 @@ _HOMES = {
     "SweepReport": "engine.orphans",
     "VersionConflict": "errors",
     "lease": "leasing.lease_context",
+    "open_project": "project_file",
     "open_store": "stores",
     "renewing": "leasing.renewing",
 }

@@ -13,8 +13,8 @@ import contextlib
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import attrs
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 T = TypeVar("T")
+
+#: A signal that the kernel gave to another thread is heard by a main thread that waits within this.
+_GLANCE_S: Final = 0.2
 
 
 @attrs.frozen
@@ -114,13 +117,24 @@ def past_failures(workers: Workers, actions: Mapping[K, Callable[[], object]]) -
     return run_aside(lead, wait_on=False)
 
 
-def all_or_none(workers: Workers, makers: Mapping[K, Callable[[], T]], undo: Callable[[T], object]) -> dict[K, T]:
+def all_or_none(
+    workers: Workers,
+    makers: Mapping[K, Callable[[], T]],
+    undo: Callable[[T], object],
+    *,
+    on_trouble: Callable[[], object] = lambda: None,
+) -> dict[K, T]:
     """Make things at the same time, all or none; return them by their keys.
 
     If one can't be made, those that were made are undone, and its error is raised; what could not be undone is a note
     of it. The same after an interrupt, for what is still being made too. A second interrupt doesn't wait for that.
+    ``on_trouble`` is called at once in both cases, so that what is still being made can end early.
     """
     trouble: list[BaseException] = []
+
+    def meet(error: BaseException) -> None:
+        trouble.append(error)
+        on_trouble()
 
     def make(maker: Callable[[], T]) -> T:
         if trouble:
@@ -129,7 +143,7 @@ def all_or_none(workers: Workers, makers: Mapping[K, Callable[[], T]], undo: Cal
         try:
             return maker()
         except BaseException as error:
-            trouble.append(error)
+            meet(error)
             raise
 
     def take_back(made: Mapping[K, T]) -> list[str]:
@@ -144,7 +158,7 @@ def all_or_none(workers: Workers, makers: Mapping[K, Callable[[], T]], undo: Cal
             raise trouble[0]
         return made
 
-    return run_aside(lead, undo=take_back, on_interrupt=trouble.append)
+    return run_aside(lead, undo=take_back, on_interrupt=meet)
 
 
 def run_aside(
@@ -178,6 +192,20 @@ def run_aside(
     raise error
 
 
+def start_aside(work: Callable[[], T]) -> Future[T]:
+    """Run work in a thread of its own, where no signal handler runs, and return its future.
+
+    Where no thread can be had (there are too many, or the interpreter shuts down) it is done here and now.
+    """
+    call = Call(work)
+    try:
+        # Not by threading.Thread, whose start an interrupt can leave half-done.
+        _thread.start_new_thread(call, ())
+    except RuntimeError:
+        call()
+    return call.future
+
+
 def _start_aside(work: Callable[[], T]) -> tuple[list[Call[T]], SimpleQueue[None]]:
     """Start work in another thread; return where it is kept once it is done, and what tells of that."""
     kept: list[Call[T]] = []
@@ -189,18 +217,15 @@ def _start_aside(work: Callable[[], T]) -> tuple[list[Call[T]], SimpleQueue[None
         kept.append(call)
         done.put(None)
 
-    try:
-        # Not by threading.Thread, whose start an interrupt can leave half-done.
-        _thread.start_new_thread(run, ())
-    except RuntimeError:  # There are too many, or the interpreter shuts down.
-        run()
+    start_aside(run)
     return kept, done
 
 
 def _await(kept: Sequence[object], done: SimpleQueue[None]) -> None:
     """Wait until work is kept. An interrupt may come between any two lines, so the list decides, and not the queue."""
     while not kept:
-        done.get()
+        with contextlib.suppress(Empty):
+            done.get(timeout=_GLANCE_S)
 
 
 def _undo(undo: Callable[[T], Iterable[str]], value: T, interrupt: BaseException) -> None:

@@ -2,10 +2,28 @@
 
 The protocol is AWS's ("Container credential provider" in the AWS SDKs and Tools Reference Guide): GET on a loopback
 address, with a token in ``Authorization``; the answer has ``AccessKeyId``, ``SecretAccessKey``, ``Token`` and
-``Expiration``, all of them text. An IAM user has no session token; JavaScript demands one, and the empty text is none
-to all of them.
+``Expiration``, all of them text.
 
-What ``Expiration`` says ------------------------ Not when the lease ends, but until when this process vouches for the
+An IAM user has no session token. What SDKs make of that differs, and ``User-Agent`` tells them apart, where they send
+one:
+
+================  ===================  ===========================  ============  ==============
+SDK               without ``Token``    with an empty one            sends a name  it gets
+================  ===================  ===========================  ============  ==============
+botocore, PHP     fails or complains   has no session token         not its own   the empty text
+JavaScript v3     fails                has no session token         no            the empty text
+Go, .NET, C++     has no session       has no session token         some          the empty text
+Java, Ruby        has no session       sends it, which AWS refuses  yes           no ``Token``
+Rust, Kotlin      fails                sends it, which AWS refuses  no            the empty text
+JavaScript v2     fails                fails                        yes           the empty text
+================  ===================  ===========================  ============  ==============
+
+So programs with the SDKs of the last two rows are not served by an endpoint where a lease is an IAM user; for them
+there is ``aws`` without ``renew``. (Rust's ``json_credentials.rs`` and Kotlin's ``EcsCredentialsProvider`` demand the
+session token, and JavaScript v2's ``remote_credentials.js`` one that isn't empty.)
+
+
+What ``Expiration`` says: not when the lease ends, but until when this process vouches for the
 key. A renewed lease's user is deleted an overlap after the swap, long before its TTL, and an SDK that was told the TTL
 would go on with it. How SDKs use the date (E), whenever they need credentials:
 
@@ -37,15 +55,20 @@ JavaScript three times; Java five times (5xx only); Go as its retryer does.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hmac
+import io
 import json
 import secrets
 import socket
+import socketserver
 import threading
+import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, Self
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from typing_extensions import override
 
 from dynsecrets._internal.log import logger
 from dynsecrets.errors import DynsecretsError
@@ -62,18 +85,9 @@ _LARGEST_REQUEST: Final = 8192
 _PATIENCE_S: Final = 2.0
 #: More than these at a time, and the oldest has to go: one that says nothing must not keep others out.
 _MOST_CONNECTIONS: Final = 64
-_FEW_TURNS: Final = 5
 _SOON: Final = timedelta(seconds=2)
-_PHRASES: Final = {
-    200: "OK",
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    431: "Request Header Fields Too Large",
-    503: "Service Unavailable",
-}
+#: What an SDK's ``User-Agent`` begins with that takes a missing token for none, and an empty one for a token.
+_WITHOUT_TOKEN: Final = ("aws-sdk-java/", "aws-sdk-ruby")
 
 
 def expiration(now: datetime, stays_for: timedelta, overlap: timedelta) -> datetime:
@@ -81,47 +95,39 @@ def expiration(now: datetime, stays_for: timedelta, overlap: timedelta) -> datet
     return max(now + stays_for - overlap / 2, now + _SOON).replace(microsecond=0)
 
 
-def describe(lease: Lease, until: datetime) -> bytes:
+def describe(lease: Lease, until: datetime, user_agent: str = "") -> bytes:
     """Return the answer to an SDK, secret included."""
     keys = lease.aws_env()
-    return json.dumps(
-        {
-            "AccessKeyId": keys["AWS_ACCESS_KEY_ID"],
-            "SecretAccessKey": keys["AWS_SECRET_ACCESS_KEY"],
-            "Token": keys.get("AWS_SESSION_TOKEN", ""),
-            "Expiration": to_seconds(until),
-        }
-    ).encode()
+    answer = {
+        "AccessKeyId": keys["AWS_ACCESS_KEY_ID"],
+        "SecretAccessKey": keys["AWS_SECRET_ACCESS_KEY"],
+        "Token": keys.get("AWS_SESSION_TOKEN", ""),
+        "Expiration": to_seconds(until),
+    }
+    if not answer["Token"] and user_agent.startswith(_WITHOUT_TOKEN):
+        del answer["Token"]
+    return json.dumps(answer).encode()
 
 
 class CredentialsEndpoint:
-    """Serves what ``answer`` returns on a loopback port of its own, in a thread of its own, from ``with`` to its end.
+    """Serves what ``answer`` returns on a loopback port of its own, in threads of its own, from ``with`` to its end.
 
-    ``answer()`` must not block; where it raises ``DynsecretsError`` there are no credentials now. Only who has the
-    token gets an answer. Nothing of a request is logged. A connection that is slow, large or one too many is closed.
+    ``answer(user_agent)`` must not block; where it raises ``DynsecretsError`` there are no credentials now. Only who
+    has the token gets an answer. Nothing of a request is logged. A connection that is slow, large or one too many is
+    closed.
     """
 
-    def __init__(self, answer: Callable[[], bytes]) -> None:
+    def __init__(self, answer: Callable[[str], bytes]) -> None:
         self._answer = answer
         self._token = secrets.token_urlsafe(32)
         self._path = f"/{secrets.token_urlsafe(16)}"
-        self._host = b""
-        self._connections: dict[asyncio.Task[None], None] = {}
-        self._loop = asyncio.new_event_loop()
-        self._ended = asyncio.Event()
-        self._socket = socket.socket()
-        self._thread = threading.Thread(target=self._run, name="dynsecrets-credentials", daemon=True)
+        self._server: _Server | None = None
 
     def __enter__(self) -> Self:
         """Begin to serve."""
         try:
-            # The port is open from here on, so nobody has to wait for the thread.
-            self._socket.bind((HOST, 0))
-            self._socket.listen(_MOST_CONNECTIONS)
-            self._host = f"{HOST}:{self._socket.getsockname()[1]}".encode()
-            self._thread.start()
+            self._server = _Server(self._answer, self._token, self._path)
         except (OSError, RuntimeError) as error:
-            self._close()
             raise DynsecretsError(f"no port of {HOST} could be opened for the child's credentials: {error}") from error
         return self
 
@@ -129,131 +135,158 @@ class CredentialsEndpoint:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Serve no more; safe to repeat."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._ended.set)
-            self._thread.join()
-        else:
-            self._close()
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
 
     def environment(self) -> dict[str, str]:
         """Return the variables by which an SDK finds the endpoint, its token included."""
         return {
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://{self._host.decode()}{self._path}",
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://{self._host}{self._path}",
             "AWS_CONTAINER_AUTHORIZATION_TOKEN": self._token,
         }
 
     def __repr__(self) -> str:
         """Show no token."""
-        return f"<CredentialsEndpoint at {self._host.decode()}>"
+        return f"<CredentialsEndpoint at {self._host}>"
+
+    @property
+    def _host(self) -> str:
+        return "nowhere" if self._server is None else self._server.host
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    """A port, and the connections to it. Not an ``HTTPServer``, which would look its host's name up."""
+
+    request_queue_size = _MOST_CONNECTIONS
+
+    def __init__(self, answer: Callable[[str], bytes], token: str, path: str) -> None:
+        super().__init__((HOST, 0), _Handler)
+        self.host = f"{HOST}:{self.server_address[1]}"
+        self.answer, self.token, self.path = answer, token, path
+        self.connections: dict[Any, None] = {}
+        self._lock = threading.Lock()
+        self._over = False
+        self._thread = threading.Thread(target=self._run, name="dynsecrets-credentials", daemon=True)
+        try:
+            # The port is open from here on, so nobody has to wait for the thread.
+            self._thread.start()
+        except RuntimeError:
+            self.server_close()
+            raise
 
     def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._serve())
-        finally:
-            self._close()
+        # Not ``serve_forever``, which looks twice a second whether it is to end.
+        while not self._over:
+            self.handle_request()
 
-    def _close(self) -> None:
-        self._socket.close()
-        if not self._loop.is_closed():
-            self._loop.close()
+    def close(self) -> None:
+        """Close the port and the connections, and wait for their threads."""
+        self._over = True
+        with contextlib.suppress(OSError):
+            socket.create_connection((HOST, self.server_address[1]), _PATIENCE_S).close()
+        self._thread.join()
+        with self._lock:
+            for connection in self.connections:
+                _hang_up(connection)
+        self.server_close()
 
-    async def _serve(self) -> None:
-        server = await asyncio.start_server(self._connected, sock=self._socket, limit=_LARGEST_REQUEST)
-        await self._ended.wait()
-        # A connection that was just accepted gets here in a few turns of the loop. It must not find a closed server,
-        # which would forget it with its socket open. (Windows' loop has no readers.)
-        with contextlib.suppress(NotImplementedError):
-            self._loop.remove_reader(self._socket)
-        await _turns()
-        server.close()
-        for task in tuple(self._connections):
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-        # What is closed lets go of its socket in the next turn.
-        await _turns()
-        # What was closed is gone after one more round.
-        await asyncio.sleep(0)
+    @override
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self.connections[request] = None
+            if len(self.connections) > _MOST_CONNECTIONS:
+                _hang_up(next(iter(self.connections)))
+        super().process_request(request, client_address)
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = self._loop.create_task(self._converse(reader, writer))
-        self._connections[task] = None
-        # Not in the task itself: one that is cancelled before it begins does nothing at all.
-        task.add_done_callback(lambda done: self._hang_up(done, writer))
-        if len(self._connections) > _MOST_CONNECTIONS:
-            next(iter(self._connections)).cancel()
+    @override
+    def close_request(self, request: Any) -> None:
+        with self._lock:
+            self.connections.pop(request, None)
+        super().close_request(request)
 
-    def _hang_up(self, task: asyncio.Task[None], writer: asyncio.StreamWriter) -> None:
-        self._connections.pop(task, None)
-        writer.close()
+    @override
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a connection that fails is its client's."""
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Read one request, and answer it."""
-        try:
-            async with asyncio.timeout(_PATIENCE_S):
-                try:
-                    status, body = self._judge(await reader.readuntil(b"\r\n\r\n"))
-                except asyncio.LimitOverrunError:
-                    status, body = 431, b"{}"
-                writer.write(_response(status, body))
-                await writer.drain()
-                # With half of the connection still open, or what was not read would reset it under the answer.
-                writer.write_eof()
-        except (OSError, EOFError, TimeoutError):
-            return
 
-    def _judge(self, request: bytes) -> tuple[int, bytes]:
-        """Return the status and the body for a request: to strangers, no more than that they are."""
-        status = self._status(request)
+def _hang_up(connection: socket.socket) -> None:
+    """Have whoever reads from a connection see its end."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request and its answer: to strangers, no more than that they are."""
+
+    server: _Server
+    protocol_version = "HTTP/1.1"
+
+    @override
+    def handle(self) -> None:
+        deadline = time.monotonic() + _PATIENCE_S
+        head = b""
+        while b"\r\n\r\n" not in head and len(head) <= _LARGEST_REQUEST:
+            # For all of it, not for each piece.
+            self.connection.settimeout(max(deadline - time.monotonic(), 0.001))
+            data = self.connection.recv(_LARGEST_REQUEST)
+            if not data:
+                return
+            head += data
+        self.rfile = io.BytesIO(head)
+        self.raw_requestline = self.rfile.readline().strip() or b"-"
+        if len(head) > _LARGEST_REQUEST:
+            self._send(431)
+        elif self.parse_request():
+            self._judge()
+
+    @override
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        self._send(400)
+
+    def _judge(self) -> None:
+        status = self._status()
         if status != 200:
-            return status, b"{}"
+            self._send(status)
+            return
         try:
-            return 200, self._answer()
+            self._send(200, self.server.answer(self.headers.get("User-Agent", "")))
         except DynsecretsError:
-            return 503, b'{"code": "NotAvailable", "message": "there is no living lease now; it is being renewed"}'
+            self._send(503, b'{"code": "NotAvailable", "message": "there is no living lease now; it is being renewed"}')
         except Exception as error:  # The child must get an answer, and the connection its end.
             logger.error("The child's credentials could not be given: %s", type(error).__name__)
-            return 503, b"{}"
+            self._send(503)
 
-    def _status(self, request: bytes) -> int:
-        line, *fields = request[:-4].split(b"\r\n")
-        words = line.split(b" ")
-        headers: dict[bytes, bytes] = {}
-        for field in fields:
-            name, colon, value = field.partition(b":")
-            key = name.lower()
-            # Whichever of two the other side means, it is not an SDK.
-            if not colon or (key in headers and key in (b"host", b"authorization")):
-                return 400
-            headers[key] = value.strip(b" \t")
-        if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
+    def _status(self) -> int:
+        # Whichever of two the other side means, it is not an SDK.
+        twice = any(len(self.headers.get_all(name, [])) > 1 for name in ("Host", "Authorization"))
+        if twice or self.headers.defects or not self.request_version.startswith("HTTP/1."):
             return 400
         checks = (
             # A page of the web that has a name for this address sends that name.
-            (403, headers.get(b"host", b""), self._host),
-            (401, headers.get(b"authorization", b""), self._token.encode()),
-            (404, words[1], self._path.encode()),
-            (405, words[0], b"GET"),
+            (403, self.headers.get("Host", ""), self.server.host),
+            (401, self.headers.get("Authorization", ""), self.server.token),
+            (404, self.path, self.server.path),
+            (405, self.command, "GET"),
         )
-        refused = (status for status, given, right in checks if not hmac.compare_digest(given, right))
+        refused = (status for status, given, right in checks if not _same(given, right))
         return next(refused, 200)
 
+    def _send(self, status: int, body: bytes = b"{}") -> None:
+        # To a request of version 0.9 no head would be sent.
+        self.request_version = self.protocol_version
+        self.send_response_only(status)
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), "Cache-Control": "no-store"}
+        more = {405: {"Allow": "GET"}, 503: {"Retry-After": "1"}}.get(status, {})
+        for name, value in {**headers, "Connection": "close", **more}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
 
-async def _turns() -> None:
-    for _ in range(_FEW_TURNS):
-        await asyncio.sleep(0)
 
-
-def _response(status: int, body: bytes) -> bytes:
-    lines = (
-        f"HTTP/1.1 {status} {_PHRASES[status]}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-        "Cache-Control: no-store",
-        "Connection: close",
-        *(("Allow: GET",) if status == 405 else ()),
-        *(("Retry-After: 1",) if status == 503 else ()),
-    )
-    return "\r\n".join((*lines, "", "")).encode() + body
+def _same(given: str, right: str) -> bool:
+    """Tell whether two texts are equal, in a time that says nothing of where they differ."""
+    return hmac.compare_digest(given.encode("latin-1", "replace"), right.encode())
 
 
 def local_now() -> datetime:

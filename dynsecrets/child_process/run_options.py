@@ -10,65 +10,18 @@ import attrs
 
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.child_process.environment import KEYS, clashes, fold
-from dynsecrets.engine.batch import check_ttl
 from dynsecrets.errors import InvalidConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from dynsecrets.child_process.environment import Preserve
-    from dynsecrets.delivery.secrets_config import SecretsConfig
     from dynsecrets.model.config import DynamicSecretConfig
     from dynsecrets.model.ttl import TTL
 
 
-@attrs.frozen(kw_only=True)
-class RunOptions:
-    """What was asked for, checked."""
-
-    argv: tuple[str, ...]
-    ttl: TTL | None
-    parent: Mapping[str, str] = attrs.field(repr=False)
-    preserve: Preserve
-    aws: DynamicSecretConfig | None
-    renew: bool
-
-
-def check_order(
-    config: SecretsConfig,
-    argv: object,
-    *,
-    ttl: TTL | None,
-    env: object,
-    preserve_env: object,
-    aws: object,
-    renew: object,
-) -> RunOptions:
-    """Return what was asked for, or raise ``InvalidConfig`` or ``InvalidTTL``."""
-    arguments = _check_argv(argv)
-    check_ttl(config.dynamic_secrets, ttl)
-    parent = _check_env(env)
-    preserve = _check_preserve(preserve_env)
-    if not isinstance(renew, bool):
-        raise InvalidConfig(f"renew {safe_repr(renew)} is not accepted; give True or False")
-    secret = _check_aws(config.dynamic_secrets, aws, renew=renew)
-    if renew and secret is not None and secret.max_active == 1:
-        raise InvalidConfig(f"renew needs two leases of {secret.name} at times, and its max_active is 1; raise that")
-    if secret is not None:
-        static = clashes(config.static_values())
-        if static:
-            raise InvalidConfig(
-                f"aws={secret.name} gives the child AWS credentials, and so do the static secrets {', '.join(static)}; "
-                "drop one of them"
-            )
-        kept = sorted(KEYS & names_of(preserve) & {fold(name) for name in parent})
-        if kept:
-            raise InvalidConfig(
-                f"aws={secret.name} gives the child AWS credentials, and preserve_env those of {', '.join(kept)}; "
-                "drop one of them"
-            )
-    return RunOptions(argv=arguments, ttl=ttl, parent=parent, preserve=preserve, aws=secret, renew=renew)
-
-
-def _check_argv(argv: object) -> tuple[str, ...]:
+def check_argv(argv: object) -> tuple[str, ...]:
+    """Return a command and its arguments as text. Raises ``InvalidConfig``."""
     if isinstance(argv, str | bytes) or not isinstance(argv, Sequence):
         raise InvalidConfig(
             f'argv takes the command and its arguments in a list, like ["env", "-0"], not {safe_repr(argv)}'
@@ -82,7 +35,7 @@ def _check_argv(argv: object) -> tuple[str, ...]:
         if not isinstance(text, str):
             raise InvalidConfig(f"argv[{index}] is of type {type(argument).__name__}; give text or a path")
         if not _can_be_handed_over(text):
-            raise InvalidConfig(f"argv[{index}] has a NUL character or half a character, which no argument can have")
+            raise InvalidConfig(f"argv[{index}] has a NUL character or half a character, which an argument can't have")
         checked.append(text)
     return tuple(checked)
 
@@ -94,7 +47,7 @@ def _check_env(env: object) -> dict[str, str]:
         raise InvalidConfig(f"env takes a mapping of text to text, not {safe_repr(env)}")
     for name, value in env.items():
         if not isinstance(name, str) or not name or "=" in name or not _can_be_handed_over(name):
-            raise InvalidConfig(f"env has a name {safe_repr(name)}, which no variable can have")
+            raise InvalidConfig(f"env has a name {safe_repr(name)}, which a variable can't have")
         if not isinstance(value, str) or not _can_be_handed_over(value):
             raise InvalidConfig(f"the value of {name} in env must be text without NUL characters and half characters")
     return dict(env)
@@ -118,11 +71,63 @@ def _check_preserve(given: object) -> Preserve:
     names = list(given)
     for name in names:
         if not isinstance(name, str) or not name:
-            raise InvalidConfig(f"preserve_env has {safe_repr(name)} in it, which is no name of a variable")
+            raise InvalidConfig(f"preserve_env has {safe_repr(name)} in it, which is not the name of a variable")
     return frozenset(names)
 
 
-def _check_aws(secrets: Sequence[DynamicSecretConfig], aws: object, *, renew: bool) -> DynamicSecretConfig | None:
+def _check_renew(renew: object) -> bool:
+    if not isinstance(renew, bool):
+        raise InvalidConfig(f"renew {safe_repr(renew)} is not accepted; give True or False")
+    return renew
+
+
+@attrs.frozen(kw_only=True)
+class RunOptions:
+    """How a command is run. Raises ``InvalidConfig`` for what can't be.
+
+    ``ttl`` is that of each lease, ``env`` stands for the parent's environment, ``preserve_env`` says what of it wins
+    over the values, ``aws`` names the dynamic secret that the child also gets under the names that AWS SDKs read, and
+    with ``renew`` it gets that by an endpoint, which follows renewals.
+    """
+
+    ttl: TTL | None = None
+    env: Mapping[str, str] = attrs.field(default=None, converter=_check_env, repr=False)
+    preserve_env: Preserve = attrs.field(default=False, converter=_check_preserve)
+    aws: object = None
+    renew: bool = attrs.field(default=False, converter=_check_renew)
+
+    @property
+    def preserved(self) -> frozenset[str]:
+        """The names that are preserved, as the system compares them; none where it isn't a matter of names."""
+        kept = self.preserve_env
+        return frozenset() if isinstance(kept, bool) else frozenset(fold(name) for name in kept)
+
+
+def choose_aws(
+    options: RunOptions, static_names: Collection[str], secrets: Sequence[DynamicSecretConfig]
+) -> DynamicSecretConfig | None:
+    """Return the dynamic secret that the child gets under the SDKs' names, if any. Raises ``InvalidConfig``."""
+    secret = _named(secrets, options.aws, renew=options.renew)
+    if secret is None:
+        return None
+    if options.renew and secret.max_active == 1:
+        raise InvalidConfig(f"renew needs two leases of {secret.name} at times, and its max_active is 1; raise that")
+    static = clashes(static_names)
+    if static:
+        raise InvalidConfig(
+            f"aws={secret.name} gives the child AWS credentials, and so do the static secrets {', '.join(static)}; "
+            "drop one of them"
+        )
+    kept = sorted(KEYS & options.preserved & {fold(name) for name in options.env})
+    if kept:
+        raise InvalidConfig(
+            f"aws={secret.name} gives the child AWS credentials, and preserve_env those of {', '.join(kept)}; "
+            "drop one of them"
+        )
+    return secret
+
+
+def _named(secrets: Sequence[DynamicSecretConfig], aws: object, *, renew: bool) -> DynamicSecretConfig | None:
     names = ", ".join(secret.name for secret in secrets) or "none"
     if aws is True or (renew and aws in (None, False)):
         if len(secrets) != 1:
@@ -134,9 +139,4 @@ def _check_aws(secrets: Sequence[DynamicSecretConfig], aws: object, *, renew: bo
     for secret in secrets:
         if secret.name == aws:
             return secret
-    raise InvalidConfig(f"aws {safe_repr(aws)} is no dynamic secret of this config; there are: {names}")
-
-
-def names_of(preserve: Preserve) -> frozenset[str]:
-    """Return the names that are preserved, as the system compares them; none where it isn't a matter of names."""
-    return frozenset() if isinstance(preserve, bool) else frozenset(fold(name) for name in preserve)
+    raise InvalidConfig(f"aws {safe_repr(aws)} is not a dynamic secret of this config; there are: {names}")

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 import attrs
 
-from dynsecrets._internal.log import logger
+from dynsecrets._internal.cleanup import run_cleanup
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.delivery.formats import is_unicode
 from dynsecrets.delivery.secrets import Secrets
-from dynsecrets.engine.batch import check_ttl, lease_all, revoke_all
+from dynsecrets.engine.batch import check_ttl, lease_all
 from dynsecrets.engine.manager import check_manager, default_manager, engine_of
-from dynsecrets.errors import DynsecretsError, InvalidConfig
+from dynsecrets.errors import InvalidConfig
 from dynsecrets.model.config import DynamicSecretConfig
 from dynsecrets.model.masking import MaskedStr
+from dynsecrets.model.naming import refuse_clashes
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
     from dynsecrets.engine.manager import LeaseManager
-    from dynsecrets.model.lease import Lease
     from dynsecrets.model.ttl import TTL
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -76,21 +76,6 @@ def _check_dynamic_secrets(configs: object) -> tuple[DynamicSecretConfig, ...]:
         if not isinstance(config, DynamicSecretConfig):
             raise InvalidConfig(f"dynamic_secrets must be DynamicSecretConfig objects, not {safe_repr(config)}")
     return checked
-
-
-class _Names:
-    """The names that are taken so far, and by what."""
-
-    def __init__(self, secrets: Iterable[str]) -> None:
-        self._taken = dict.fromkeys((_PROJECT, _ENVIRONMENT, _CONFIG), "the config itself")
-        self.take("the static secrets", secrets)
-
-    def take(self, what: str, names: Iterable[str]) -> None:
-        """Take names, or raise ``InvalidConfig`` for one that is taken."""
-        for name in names:
-            other = self._taken.setdefault(name, what)
-            if other is not what:
-                raise InvalidConfig(f"{name} would be set by {other} and by {what}; rename one of them")
 
 
 @attrs.frozen(init=False)
@@ -153,45 +138,18 @@ class SecretsConfig:
 
     def __attrs_post_init__(self) -> None:
         """Refuse names that two sources would set."""
-        names = _Names(self.secrets)
-        for position, config in enumerate(self.dynamic_secrets, 1):
-            if any(config.name == other.name for other in self.dynamic_secrets[: position - 1]):
+        names: dict[str, list[str]] = {}
+        for config in self.dynamic_secrets:
+            if config.name in names:
                 raise InvalidConfig(f"two dynamic secrets are called {config.name}; give each a name of its own")
             suffixes = _LEASE_SUFFIXES | config.integration.value_suffixes
-            names.take(f"the dynamic secret {config.name}", (f"{config.name}_{suffix}" for suffix in sorted(suffixes)))
+            names[config.name] = [f"{config.name}_{suffix}" for suffix in sorted(suffixes)]
+        self._refuse_clashes(names)
 
     @property
     def manager(self) -> LeaseManager:
         """The manager that leases are issued with: the one given, else the default one."""
         return default_manager() if self._manager is None else self._manager
-
-    def static_values(self) -> dict[str, str]:
-        """Return what needs no lease, as plain text: the static secrets, and the names of project and config."""
-        values = {key: str.__str__(value) for key, value in self.secrets.items()}
-        return {**values, **self._labels()}
-
-    def lease_all(self, ttl: TTL | None, *, held: bool, names: Iterable[str] | None = None) -> dict[str, Lease]:
-        """Lease one credential of each dynamic secret, or of those named, at the same time; all of them or none.
-
-        What :meth:`download` and :meth:`run` stand on: it refuses names that clash, too, which a third party's
-        integration may make known only now. With ``held`` the leases end with this process, if not before.
-        """
-        chosen = None if names is None else set(names)
-        wanted = [each for each in self.dynamic_secrets if chosen is None or each.name in chosen]
-        engine = engine_of(self.manager)
-        leases = lease_all(engine, wanted, ttl, held=held)
-        taken = _Names(self.secrets)
-        try:
-            for name, lease in leases.items():
-                taken.take(f"the dynamic secret {name}", lease)
-        except BaseException as error:
-            try:
-                revoke_all(engine, leases.values())
-            except DynsecretsError as failure:
-                logger.error("%s", failure)
-                error.add_note(str(failure))
-            raise
-        return leases
 
     def download(
         self,
@@ -216,10 +174,18 @@ class SecretsConfig:
         values = {**self.secrets, **self._labels()}
         if not include_dynamic_secrets or not self.dynamic_secrets:
             return Secrets(values, {}, title=self._title, engine=None)
-        leases = self.lease_all(dynamic_secrets_ttl_sec, held=False)
+        engine = engine_of(self.manager)
+        leases = lease_all(engine, self.dynamic_secrets, dynamic_secrets_ttl_sec, held=False)
         for lease in leases.values():
             values.update(lease)
-        return Secrets(values, leases, title=self._title, engine=engine_of(self.manager))
+        secrets = Secrets(values, leases, title=self._title, engine=engine)
+        try:
+            # A third party's integration may make known only now what it sets.
+            self._refuse_clashes(leases)
+        except BaseException as error:
+            run_cleanup(secrets.revoke, error)
+            raise
+        return secrets
 
     def run(
         self,
@@ -231,10 +197,55 @@ class SecretsConfig:
         aws: bool | str | None = None,
         renew: bool = False,
     ) -> int:
-        """Run a command with the values in its environment; return its exit status once its leases are revoked."""
+        """Run a command with the values in its environment; revoke its leases when it has ended.
+
+        Signals are passed on to the command, once each. One that asks to end and comes while leasing has everything
+        revoked, and nothing is started; one that comes while revoking is noted, and a second one, half a second later
+        or more, leaves the rest to the next reap. In a thread other than the main one Python lets nobody handle
+        signals: the process's own handlers stay, and nothing is passed on. On Windows the console sends Ctrl-C to the
+        command itself, and there are no jobs to stop and continue. Thread-safe.
+
+        Args:
+            argv: The command and its arguments; there is no shell.
+            dynamic_ttl: The TTL of each lease, by default each dynamic secret's. A command that takes longer goes on
+                without it, and a warning is logged.
+            env: What stands for the parent's environment, by default ``os.environ``; as in ``subprocess`` it replaces
+                it. The values win over it. AWS credentials in it never reach the command, unless ``preserve_env`` names
+                them; a profile's name isn't a credential, and does.
+            preserve_env: What of the parent's environment wins over the values: ``True`` for all, or the names.
+            aws: The name of a dynamic secret (or ``True``, where there is just one) that the command also gets under
+                the names that AWS SDKs read, with the integration's region and endpoint unless the environment has its
+                own. What names other credentials (a profile, a role) is left out, and a shared file of AWS's whose
+                default profile has credentials is hidden, unless ``preserve_env`` names the variable.
+            renew: Whether the command gets them by an endpoint on loopback instead, which follows renewals for as long
+                as it runs, and not as ``NAME_*`` values. ``aws`` needs not be given then where there is just one.
+
+        Returns:
+            The command's exit status; 128+n if signal n ended it, 127 where it is not found and 126 where it can't be
+            executed. A missing command is found out before anything is leased.
+
+        Raises:
+            InvalidConfig: For what can't be, before anything is leased.
+            InvalidTTL: As above.
+            DynsecretsError: What ``LeaseManager.issue`` raises (nothing was started then), and where the system can
+                start no process (all is revoked).
+            RevocationError: Where a lease is not revoked; it has the ``status``, and names each lease by its id.
+        """
+        from dynsecrets.child_process.run_options import RunOptions
         from dynsecrets.child_process.runner import run_child
 
-        return run_child(self, argv, dynamic_ttl=dynamic_ttl, env=env, preserve_env=preserve_env, aws=aws, renew=renew)
+        return run_child(
+            argv,
+            RunOptions(ttl=dynamic_ttl, env=env, preserve_env=preserve_env, aws=aws, renew=renew),
+            static_values={**{key: str.__str__(value) for key, value in self.secrets.items()}, **self._labels()},
+            dynamic_secrets=self.dynamic_secrets,
+            engine=engine_of(self.manager),
+        )
+
+    def _refuse_clashes(self, names: Mapping[str, Iterable[str]]) -> None:
+        """Raise ``InvalidConfig`` where dynamic secrets set names that are taken. ``names`` are those of each."""
+        dynamic = [(f"the dynamic secret {name}", values) for name, values in names.items()]
+        refuse_clashes([("the config itself", self._labels()), ("the static secrets", self.secrets), *dynamic])
 
     @property
     def _title(self) -> str:

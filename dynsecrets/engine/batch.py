@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dynsecrets._internal.concurrency import all_or_none, past_failures
+from dynsecrets.engine.attempts import Attempt
 from dynsecrets.engine.revoker import raise_not_revoked
 from dynsecrets.errors import InvalidConfig, InvalidTTL
 from dynsecrets.model.lease import Lease
@@ -31,12 +32,17 @@ def check_ttl(configs: Iterable[DynamicSecretConfig], ttl: TTL | None) -> None:
 
 
 def lease_all(
-    engine: Engine, configs: Iterable[DynamicSecretConfig], ttl: TTL | None, *, held: bool
+    engine: Engine,
+    configs: Iterable[DynamicSecretConfig],
+    ttl: TTL | None,
+    *,
+    held: bool,
+    attempt: Attempt | None = None,
 ) -> dict[str, Lease]:
     """Lease one credential of each config at the same time, and return them by the configs' names, in their order.
 
     ``ttl`` is that of each; ``None`` means each config's default. With ``held`` the leases end with this process, as
-    those of ``lease()`` do; else they outlive it.
+    those of ``lease()`` do; else they outlive it. Who gives up the ``attempt`` has them given back.
 
     If one can't be had, those that were made are revoked and its error is raised; what could not be revoked is a note
     of the error, and is tried again by the engine. The same after an interrupt of the calling thread, for what is still
@@ -46,12 +52,20 @@ def lease_all(
     """
     wanted = list(configs)
     check_ttl(wanted, ttl)
-    makers = {config.name: partial(engine.issue, config, config.ttl(ttl), held=held) for config in wanted}
-    if len(makers) < len(wanted):
-        names = [config.name for config in wanted]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidConfig(f"two dynamic secrets are called {twice}; give each a name of its own")
-    return all_or_none(engine.scheduler, makers, Lease.revoke)
+    names = [config.name for config in wanted]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidConfig(f"two dynamic secrets are called {name}; give each a name of its own")
+    for config in wanted:
+        config.integration.prepare()
+    asked = attempt or Attempt()
+
+    def issue(config: DynamicSecretConfig) -> Lease:
+        with asked.in_this_thread():
+            return engine.issue(config, config.ttl(ttl), held=held)
+
+    makers = {config.name: partial(issue, config) for config in wanted}
+    return all_or_none(engine.scheduler, makers, Lease.revoke, on_trouble=asked.give_up)
 
 
 def revoke_all(engine: Engine, leases: Iterable[Lease]) -> None:

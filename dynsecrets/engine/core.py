@@ -23,8 +23,8 @@ from dynsecrets.engine.revoker import RevocationOutcome, Revoker, raise_not_revo
 from dynsecrets.engine.scheduler import Scheduler
 from dynsecrets.engine.state import EngineState
 from dynsecrets.errors import DynsecretsError, LeaseNotFound
+from dynsecrets.model.config import UNSET, Unset
 from dynsecrets.model.lease import Lease
-from dynsecrets.model.unset import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -93,7 +93,11 @@ class Engine:
         """Issue a lease; a held one ends with this process, if not before."""
         if self._closed:
             raise DynsecretsError("this LeaseManager is closed; make a new one, or issue before closing it")
-        if self.state.leases.use(config.integration):
+        new, first = self.state.leases.use(config.integration)
+        if new:
+            # Here rather than in the background, which can't be asked for the code of an MFA device.
+            config.integration.prepare()
+        if first:
             self._tend(config.integration)
             self._plan_housekeeping()
         if not self._outlives_process:
@@ -127,6 +131,10 @@ class Engine:
         """Return the ids of what a failed :meth:`issue` may have left alive: each error names its lease."""
         lease_id = getattr(error, "lease_id", None)
         return [] if lease_id is None or self.state.leases.get(lease_id) is None else [lease_id]
+
+    def is_live(self, lease_id: str) -> bool:
+        """Tell whether this process has issued a lease, or is to delete it, and has not revoked it yet."""
+        return self.state.leases.get(lease_id) is not None
 
     def revoke(self, lease_id: object, integration: Integration | None = None) -> RevocationOutcome:
         """Revoke a lease; when this returns it is gone, or was released.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynsecrets._internal.log import logger
 from dynsecrets._internal.messages import safe_repr
+from dynsecrets.engine.attempts import current_attempt
 from dynsecrets.engine.lease_registry import LiveLease
 from dynsecrets.engine.readiness import wait_until_usable
 from dynsecrets.engine.revoker import RevocationOutcome
@@ -64,12 +65,15 @@ class Issuer:
             held=held,
             metadata=metadata,
         )
+        attempt = current_attempt()
+        attempt.begin(record.id, record.name)
         self._state.begin_issue(record.id)
         try:
             lease = self._provision(config, ttl, record)
+            self._wait(config, lease, wait)
         finally:
             self._state.end_issue(record.id)
-        self._wait(config, lease, wait)
+            attempt.finish(record.id)
         return lease
 
     def _provision(self, config: DynamicSecretConfig, ttl: timedelta, record: LeaseRecord) -> Lease:
@@ -192,6 +196,7 @@ class Issuer:
                 self._state.clock,
                 in_a_row=config.integration.probes,
                 patient=wait == "usable",
+                wanted=current_attempt().check,
             )
         except BaseException as error:
             _name_lease(error, lease.id)

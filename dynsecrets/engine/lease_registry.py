@@ -39,7 +39,7 @@ class LeaseRegistry:
 
     def __init__(self, integrations: Iterable[Integration]) -> None:
         self._integrations = {integration.name: integration for integration in integrations}
-        self._used: set[str] = set()
+        self._used: dict[str, Integration] = {}
         self.forget()
 
     def forget(self) -> None:
@@ -52,13 +52,13 @@ class LeaseRegistry:
         with self._lock:
             self._integrations[integration.name] = integration
 
-    def use(self, integration: Integration) -> bool:
-        """Register an integration that leases are issued with; return ``True`` the first time for its name."""
-        self.register(integration)
+    def use(self, integration: Integration) -> tuple[bool, bool]:
+        """Register an integration to issue with; return whether it is new here, and whether its name is."""
         with self._lock:
-            first = integration.name not in self._used
-            self._used.add(integration.name)
-            return first
+            self._integrations[integration.name] = integration
+            before = self._used.get(integration.name)
+            self._used[integration.name] = integration
+            return before is not integration, before is None
 
     def integrations(self) -> dict[str, Integration]:
         """Return all that are registered, by their names."""

@@ -19,9 +19,18 @@ _LONGEST_PAUSE: Final = 1.0
 
 
 def wait_until_usable(
-    lease: Lease, probe: Callable[[], bool], timeout: timedelta, clock: Clock, *, in_a_row: int, patient: bool
+    lease: Lease,
+    probe: Callable[[], bool],
+    timeout: timedelta,
+    clock: Clock,
+    *,
+    in_a_row: int,
+    patient: bool,
+    wanted: Callable[[], object] = bool,
 ) -> None:
     """Ask until the answer is yes ``in_a_row`` times; between failures, wait a little longer each time.
+
+    ``wanted`` raises once nobody waits any more.
 
     Raises ``NotUsableInTime`` when ``timeout`` or the lease's own life is over. Errors of the probe go through; but
     where it is ``patient``, a ``DynsecretsError`` counts as "not yet" and is the cause of that.
@@ -32,6 +41,7 @@ def wait_until_usable(
     successes = 0
     trouble: DynsecretsError | None = None
     while True:
+        wanted()
         try:
             works = probe()
         except DynsecretsError as error:

@@ -13,9 +13,8 @@ from dynsecrets.engine.manager import check_manager, engine_of
 from dynsecrets.errors import DynsecretsError, InvalidConfig
 from dynsecrets.leasing.decorator import decorate
 from dynsecrets.leasing.open_blocks import OpenBlocks, caller
-from dynsecrets.model.config import DynamicSecretConfig, check_wait
+from dynsecrets.model.config import UNSET, DynamicSecretConfig, Unset, check_wait
 from dynsecrets.model.record import check_metadata
-from dynsecrets.model.unset import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping

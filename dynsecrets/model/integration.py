@@ -115,6 +115,13 @@ class Integration(ABC):
             Exception: It could not be deleted; it is tried again later.
         """
 
+    def prepare(self) -> None:  # noqa: B027 - most integrations have nothing to prepare.
+        """Find what the integration works with, before threads need it: its own credentials.
+
+        Called in the thread of the one who asks for something, often, and before that is begun: a person may be asked
+        for a code or a password then. It may fail as :meth:`provision` does.
+        """
+
     def describe(self, handle: Mapping[str, str]) -> str:
         """Return what a person sees of a lease, in a few words and without a secret.
 
@@ -134,7 +141,7 @@ class Integration(ABC):
         session_token: str | None = None,
         region: str | None = None,
         endpoint_url: str | None = None,
-        botocore_config: Config | None = None,
+        botocore_config: Config | Mapping[str, Any] | None = None,
         path: str = "/dynsecrets/",
         username_prefix: str = "Dynsecrets-Dynamic-",
         policy_name_prefix: str = "dynsecrets-policy-",
@@ -153,7 +160,8 @@ class Integration(ABC):
             session_token: Its session token, where it has one.
             region: The region of every client that the integration makes, and of ``Lease.session()``.
             endpoint_url: The endpoint of these clients.
-            botocore_config: Wins over the library's own settings of retries and time-outs.
+            botocore_config: Wins over the library's own settings of retries and time-outs; a mapping of its options
+                will do.
             path: The path of leased users; nothing outside of it is ever touched.
             username_prefix: What the names of leased users begin with; no other user is ever touched.
             policy_name_prefix: What the names of their inline policies begin with.

@@ -215,8 +215,12 @@ class Lease(AwsValues, Mapping[str, str]):
     def __repr__(self) -> str:
         """Show who and until when, and no secret."""
         state = "revoked" if self.revoked else "expired" if self.expired else "valid"
-        who = self._values.get(f"{self._name}_USERNAME", "")
+        public = "USERNAME" in self._integration.public_values
+        who = self._values.get(f"{self._name}_USERNAME", "") if public else ""
         return f"<Lease {self._name} {self._id} {who} until {to_milliseconds(self._expires_at)}, {state}>"
+
+    # What sentry-sdk asks for before it walks a mapping.
+    __sentry_repr__ = __repr__
 
     def __format__(self, spec: str) -> str:
         """Format what ``str()`` shows."""

@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 import secrets
 import string
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _SECRET_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]*")
 _INTEGRATION_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -49,3 +52,16 @@ def random_suffix() -> str:
         number, digit = divmod(number, len(_ALPHABET))
         letters.append(_ALPHABET[digit])
     return "".join(letters)
+
+
+def refuse_clashes(sources: Iterable[tuple[str, Iterable[str]]]) -> None:
+    """Raise ``InvalidConfig`` where two sources would set a variable of the same name.
+
+    A source is what it is called, and its names.
+    """
+    taken: dict[str, str] = {}
+    for source, names in sources:
+        for name in names:
+            other = taken.setdefault(name, source)
+            if other is not source:
+                raise InvalidConfig(f"{name} would be set by {other} and by {source}; rename one of them")

@@ -31,13 +31,29 @@ _LONGEST_ERROR = 500
 class LeaseRecord:
     """One lease as the store knows it. Immutable: each step of its life makes a new record.
 
-    ``id`` is the lease id, ``name`` the dynamic secret's, ``integration`` the integration's name. ``handle`` is what
-    the integration needs to revoke it (names and key ids). Times are aware UTC datetimes: ``created_at`` and
-    ``revoked_at`` by the clock of the process that wrote them, ``issued_at`` and ``expires_at`` by the service's.
-    ``attempts`` counts failed revocations in a row, ``next_attempt_at`` is when the next one is due, ``last_error``
-    says why the last one failed, ``stuck`` that a person should look. ``owner`` names the process that asked for the
-    lease, ``held`` says that it ends with that process. ``claimed_by`` is the worker that revokes it just now.
-    ``version`` grows by one with every write.
+    Times are aware UTC datetimes.
+
+    Args:
+        id: The lease's id.
+        name: The dynamic secret's name.
+        integration: The integration's name.
+        state: Where the lease stands.
+        handle: What the integration needs to revoke it: names and key ids, no secret.
+        created_at: When the record was first written, by the clock of the process that wrote it.
+        issued_at: When the lease's life began, by the service's clock.
+        expires_at: When it is over, by the service's clock.
+        revoked_at: When nothing of it was left, by the clock of the process that wrote it.
+        ended_at: When it ended, or will end by itself, where ``revoke`` left something for later; it tells such a
+            lease from one whose revocation failed.
+        attempts: How many revocations in a row failed.
+        next_attempt_at: When the next attempt is due, or when a worker's claim lapses.
+        last_error: Why the last attempt failed.
+        stuck: Whether a person should look.
+        owner: The process that asked for the lease.
+        held: Whether it ends with that process.
+        claimed_by: The worker that revokes it just now.
+        metadata: What the caller wanted kept with it.
+        version: Grows by one with every write.
     """
 
     id: str

@@ -144,7 +144,7 @@ class LeaseStore(Protocol):
             name: The name of the dynamic secret.
 
         Returns:
-            Their number.
+            Their number, without those that the third party refuses already (``record.ended``).
 
         Raises:
             StoreError: The store can't be read.
@@ -208,7 +208,8 @@ class FailureIndex(Protocol):
     def failed(self, integration: str, *, limit: int | None = None) -> Sequence[LeaseRecord]:
         """Return the records in ``revoking`` that nobody has claimed, by the time of their next attempt.
 
-        What can't be read is logged, told to ``note_unreadable`` and left out, and doesn't count.
+        Those that only wait (``record.waits``) are left out: nothing of them has failed. What can't be read is logged,
+        told to ``note_unreadable`` and left out, and doesn't count.
 
         Args:
             integration: The name of their integration.

@@ -49,7 +49,14 @@ def check_state(state: LeaseState | str | None) -> LeaseState | None:
 
 def check_times(record: LeaseRecord) -> None:
     """Raise ``StoreError`` where a time of a new record says no zone: it can't be compared with the others."""
-    moments = (record.created_at, record.issued_at, record.expires_at, record.revoked_at, record.next_attempt_at)
+    moments = (
+        record.created_at,
+        record.issued_at,
+        record.expires_at,
+        record.revoked_at,
+        record.ended_at,
+        record.next_attempt_at,
+    )
     if any(moment is not None and moment.tzinfo is None for moment in moments):
         msg = f"lease {record.id} has a time without a zone: give aware datetimes, like datetime.now(UTC)"
         raise StoreError(msg, lease_id=record.id)

@@ -293,7 +293,7 @@ class _Index:
             if not place:
                 del places[name]
         if record.live:
-            self.live[record.name] -= 1
+            self.live[record.name] -= not record.ended
             if not self.live[record.name]:
                 del self.live[record.name]
             process = record.process
@@ -312,7 +312,7 @@ class _Index:
         for places, name in self._places(record):
             insort(places[name], entry)
         if record.live:
-            self.live[record.name] += 1
+            self.live[record.name] += not record.ended
             process = record.process
             if process is not None:
                 self.processes[process][record.id] = entry
@@ -327,6 +327,8 @@ class _Index:
             return [(self.due, record.integration)]
         if record.claimed_by is not None:
             return [(self.claims, record.integration)]
+        if record.waits:
+            return [(self.due, record.integration)]
         return [(self.due, record.integration), (self.failed, record.integration)]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import http.client
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -22,6 +24,8 @@ _TRIES = 3
 _POLL_S = 0.02
 _STOP_S = 5.0
 _LOG_TAIL = 4000
+#: The number of the system call, which older C libraries have no function for.
+_TGKILL = {"x86_64": 234, "aarch64": 131}
 
 
 class ServerError(Exception):
@@ -49,6 +53,15 @@ def kept_port() -> Iterator[int]:
         keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         keeper.bind((HOST, 0))
         yield int(keeper.getsockname()[1])
+
+
+def tell_thread(pid: int, signum: int) -> None:
+    """Send a signal to one thread of a process that isn't its main one, as the kernel may choose to (Linux)."""
+    thread = max(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir())
+    assert thread != pid, f"{pid} has one thread"
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(_TGKILL[platform.machine()], pid, thread, signum):
+        raise OSError(ctypes.get_errno(), "tgkill")
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 60.0) -> None:

@@ -90,13 +90,13 @@ def to_item(record: LeaseRecord, *, shards: int, token: str) -> Item:
     values |= {"id": record.id, "owner": record.owner, "process": None, TOKEN: token}
     shard = _shard(record.id, shards)
     if record.live:
-        values[LIVE.start] = record.name
+        values[LIVE.start] = ended_queue(record.name) if record.ended else record.name
     if values[DUE.sort] is not None:
         values[DUE.start] = due_queue(record.integration, shard)
     if record.process is not None:
         values[PROCESS.start] = str(_shard(record.process, shards))
         values[PROCESS.sort] = f"{record.process}{_BREAK}{values['created_at'] + _YEAR_ONE:0{_AGE_DIGITS}}"
-    elif record.state is LeaseState.REVOKING and values[DUE.sort] is not None:
+    elif record.state is LeaseState.REVOKING and values[DUE.sort] is not None and not record.waits:
         # Nobody has claimed it: it failed, and depends on no process. Found apart from all else that is due.
         values[PROCESS.start] = failed_queue(record.integration)
         values[PROCESS.sort] = f"{values[DUE.sort] + _YEAR_ONE:0{_AGE_DIGITS}}"
@@ -121,6 +121,11 @@ def to_value(value: str | float) -> dict[str, Any]:
 def due_queue(integration: str, shard: int) -> str:
     """Return where in the index of due work the leases of an integration stand."""
     return f"{integration}#{shard}"
+
+
+def ended_queue(name: str) -> str:
+    """Return where in the index of live leases those stand that don't count any more; no secret is called so."""
+    return f"ended#{name}"
 
 
 def failed_queue(integration: str) -> str:

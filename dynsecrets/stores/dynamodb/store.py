@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
 from dynsecrets._internal.messages import safe_repr
@@ -20,6 +20,7 @@ from dynsecrets.stores.dynamodb.items import (
     SETTINGS_ID,
     TOKEN,
     due_queue,
+    ended_queue,
     failed_queue,
     is_key,
     key_of,
@@ -155,7 +156,7 @@ class DynamoDBLeaseStore:
         """
         wanted = check_state(state)
         if name and wanted in LIVE_STATES:
-            ids = self._reader.all_of(LIVE, name)
+            ids: Iterator[str] = chain(self._reader.all_of(LIVE, name), self._reader.all_of(LIVE, ended_queue(name)))
         else:
             given = {"state": wanted and wanted.value, "name": name, "integration": integration}
             ids = iter(self._reader.scan({key: value for key, value in given.items() if value is not None}))
@@ -321,7 +322,7 @@ def _first(records: Iterator[LeaseRecord], limit: int | None) -> list[LeaseRecor
 def _has_failed(record: LeaseRecord, integration: str) -> bool:
     """Tell whether a record is still one: an index may be behind."""
     unclaimed = record.state is LeaseState.REVOKING and record.claimed_by is None
-    return unclaimed and record.integration == integration
+    return unclaimed and not record.waits and record.integration == integration
 
 
 def _due_at(record: LeaseRecord) -> Any:

@@ -13,7 +13,10 @@ CHANGING: Final = tuple(i for i, name in enumerate(COLUMNS) if name not in {"id"
 UPDATE: Final = f"UPDATE leases SET {', '.join(f'{COLUMNS[i]} = ?' for i in CHANGING)} WHERE id = ? AND version = ?"
 GET: Final = f"SELECT {LIST} FROM leases WHERE id = ?1"
 EXISTS: Final = "SELECT 1 FROM leases WHERE id = ?1"
-COUNT: Final = "SELECT count(*) FROM leases WHERE name = ?1 AND state <> 'revoked'"
+COUNT: Final = """
+SELECT count(*) FROM leases
+WHERE name = ?1 AND state <> 'revoked' AND (ended_at IS NULL OR ended_at >= next_attempt_at)
+"""
 OLD: Final = "SELECT 1 FROM leases WHERE state = 'revoked' AND revoked_at < ?1 LIMIT 1"
 PURGE: Final = """
 DELETE FROM leases WHERE seq IN (SELECT seq FROM leases WHERE state = 'revoked' AND revoked_at < ?1 LIMIT ?2)
@@ -46,7 +49,8 @@ ORDER BY due_at DESC, seq DESC LIMIT ?6
 """
 FAILED: Final = f"""
 SELECT due_at, seq, {LIST} FROM leases
-WHERE integration = ?1 AND state = 'revoking' AND claimed_by IS NULL AND (due_at, seq) > (?2, ?3)
+WHERE integration = ?1 AND state = 'revoking' AND claimed_by IS NULL AND (ended_at IS NULL OR attempts > 0)
+  AND (due_at, seq) > (?2, ?3)
 ORDER BY due_at, seq LIMIT ?4
 """
 OF_PROCESS: Final = f"""

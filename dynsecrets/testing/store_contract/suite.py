@@ -93,6 +93,22 @@ class LeaseStoreContract(WritingSuite, WorkSuite):
 
         assert store.count_live("B") == 0
 
+    def test_counts_what_still_works(self, store: LeaseStore) -> None:
+        """What ended counts no more, though something of it is left; what was released counts until it ends."""
+        later = NOW + 10 * MINUTE
+        ended, released = make_record(state="active", name="A"), make_record(state="active", name="A")
+        for record, ended_at in ((ended, NOW), (released, later)):
+            store.insert(record)
+            claimed = claim(store, record.id)
+            store.update(claimed.left(ended_at=ended_at, again_at=later, handle=record.handle))
+
+        kept = {record.id: record for record in store.records(state="revoking", name="A")}
+
+        assert store.count_live("A") == 1
+        assert {lease_id: record.ended_at for lease_id, record in kept.items()} == {ended.id: NOW, released.id: later}
+        assert ids(store.due(later - SECOND)) == set()
+        assert ids(store.due(later)) == {ended.id, released.id}
+
     def test_forgets_old_tombstones_only(self, store: LeaseStore) -> None:
         """What was revoked before the moment is forgotten; later tombstones and live leases, however old, stay."""
         old = [make_record(state="revoked", revoked_at=NOW - i * MINUTE) for i in (1, 2)]

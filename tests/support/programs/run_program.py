@@ -51,6 +51,11 @@ class HeldFolder(FolderIntegration):
             raise RevocationError("the folder is on strike")
         super().revoke(handle)
 
+    def is_usable(self, values: Mapping[str, str]) -> bool:
+        """Say that it doesn't work yet, however often it is asked."""
+        (self._folder / "asked").touch()
+        return False
+
     def _held(self, step: str, sign: str) -> None:
         (self._folder / sign).touch()
         while (self._folder / f"hold-{step}").exists():
@@ -62,7 +67,8 @@ def config_of(folder: Path, options: dict[str, Any]) -> tuple[SecretsConfig, Hel
     integration = HeldFolder(folder)
     manager = LeaseManager(open_store(f"sqlite:///{folder}/leases.db"), integrations=[integration])
     names = options.pop("names", ["AWS_USER"])
-    secrets = [DynamicSecretConfig(name, integration, wait=None) for name in names]
+    wait = options.pop("wait", None)
+    secrets = [DynamicSecretConfig(name, integration, wait=wait) for name in names]
     config = SecretsConfig("p", "e", "c", {"GREETING": "hello"}, secrets, manager=manager)
     return config, integration
 
@@ -94,9 +100,10 @@ def main() -> None:
     result["restored"] = before == [signal.getsignal(signum) for signum in WATCHED]
     if os.isatty(0):
         result["foreground"] = os.tcgetpgrp(0) == os.getpgrp()
-    config.manager.close(revoke=False)
     (folder / "result.new").write_text(json.dumps(result))
     (folder / "result.new").rename(folder / "result")
+    # It waits for what was given up, too.
+    config.manager.close(revoke=False)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import http.client
 import json
 import logging
 import socket
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,8 @@ import pytest
 
 from dynsecrets import DynsecretsError, LeaseExpired
 from dynsecrets.child_process.credentials_endpoint import CredentialsEndpoint, describe, expiration
-from support.fakes import FakeClock, aws_values, make_lease
+from dynsecrets.testing import FakeClock
+from support.fakes import aws_values, make_lease
 from support.processes import wait_until
 from support.renewal import RENEWED_S, TTL_S, outage, renewer_of
 from support.world import together
@@ -33,7 +35,7 @@ BODY = b'{"a": 1}'
 @pytest.fixture
 def endpoint() -> Iterator[CredentialsEndpoint]:
     """An endpoint with something to say."""
-    with CredentialsEndpoint(lambda: BODY) as endpoint:
+    with CredentialsEndpoint(lambda _: BODY) as endpoint:
         yield endpoint
 
 
@@ -128,7 +130,7 @@ def test_what_is_no_request_is_refused(status: bytes, request_: bytes, endpoint:
 
 def test_each_endpoint_has_its_own_address_and_token() -> None:
     """Nobody can guess the token, nor the path, from those of another endpoint."""
-    with CredentialsEndpoint(lambda: BODY) as one, CredentialsEndpoint(lambda: BODY) as other:
+    with CredentialsEndpoint(lambda _: BODY) as one, CredentialsEndpoint(lambda _: BODY) as other:
         values = [*one.environment().values(), *other.environment().values()]
 
         assert len(set(values)) == 4
@@ -137,8 +139,9 @@ def test_each_endpoint_has_its_own_address_and_token() -> None:
 
 def test_it_listens_on_loopback_alone(endpoint: CredentialsEndpoint) -> None:
     """No other machine can reach it, and its socket is not inherited."""
-    assert endpoint._socket.getsockname()[0] == "127.0.0.1"
-    assert not endpoint._socket.get_inheritable()
+    assert endpoint._server is not None
+    assert endpoint._server.socket.getsockname()[0] == "127.0.0.1"
+    assert not endpoint._server.socket.get_inheritable()
 
 
 def test_silent_connections_don_t_keep_others_out(endpoint: CredentialsEndpoint) -> None:
@@ -150,7 +153,9 @@ def test_silent_connections_don_t_keep_others_out(endpoint: CredentialsEndpoint)
             connection.settimeout(60)
 
         assert ask(endpoint)[0] == 200
-        wait_until(lambda: len(endpoint._connections) == 0, "slow connections are hung up")
+        server = endpoint._server
+        assert server is not None
+        wait_until(lambda: len(server.connections) == 0, "slow connections are hung up")
 
 
 def test_many_at_a_time_are_answered(endpoint: CredentialsEndpoint) -> None:
@@ -176,7 +181,7 @@ def test_an_answer_takes_milliseconds(endpoint: CredentialsEndpoint) -> None:
 def test_without_credentials_sdks_are_told_to_try_again(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     """Where there are none, the answer is 503, which SDKs ask again after; nothing of the error is shown."""
 
-    def fail() -> bytes:
+    def fail(_: str) -> bytes:
         raise error
 
     with CredentialsEndpoint(fail) as endpoint:
@@ -199,13 +204,15 @@ def test_nothing_of_a_request_is_logged(endpoint: CredentialsEndpoint, caplog: p
 
 def test_it_is_gone_after_its_block(endpoint: CredentialsEndpoint) -> None:
     """The port is closed at the end, also with connections open; ending it twice is fine."""
-    with socket.create_connection(("127.0.0.1", port_of(endpoint)), timeout=60):
+    port = port_of(endpoint)
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as open_:
         endpoint.__exit__(None, None, None)
         endpoint.__exit__(None, None, None)
 
+        assert open_.recv(1) == b""
         with pytest.raises(ConnectionRefusedError):
-            ask(endpoint)
-    assert not endpoint._thread.is_alive()
+            socket.create_connection(("127.0.0.1", port), timeout=10)
+    assert not any(thread.name == "dynsecrets-credentials" for thread in threading.enumerate())
 
 
 def test_a_port_that_can_t_be_had_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +221,7 @@ def test_a_port_that_can_t_be_had_is_an_error(monkeypatch: pytest.MonkeyPatch) -
     def refuse(*_: object) -> None:
         raise OSError(98, "Address already in use")
 
-    endpoint = CredentialsEndpoint(lambda: BODY)
+    endpoint = CredentialsEndpoint(lambda _: BODY)
     monkeypatch.setattr("socket.socket.listen", refuse)
 
     with pytest.raises(DynsecretsError, match="no port of 127"), endpoint:
@@ -286,3 +293,37 @@ def test_the_clock_of_a_lease_is_not_that_of_the_child() -> None:
     lease = make_lease(aws_values("made-up"), clock=clock)
 
     assert expiration(NOW, lease.remaining, timedelta(0)) - NOW < timedelta(minutes=30, seconds=1)
+
+
+def json_of(user_agent: str) -> Any:
+    """Return what an SDK of that name is told of a key."""
+    return json.loads(describe(make_lease(aws_values("made-up")), NOW, user_agent))
+
+
+@pytest.mark.parametrize(
+    "user_agent",
+    [
+        "aws-sdk-java/2.31.1 md/io#sync ua/2.1 os/Linux lang/java#21",
+        "aws-sdk-java/1.12.780 Linux/6.1 OpenJDK_64-Bit_Server_VM/21",
+        "aws-sdk-ruby3/3.220.0",
+    ],
+)
+def test_sdks_that_would_send_an_empty_token_get_none(user_agent: str) -> None:
+    """Java and Ruby sign with an empty token, which AWS refuses; without one they take the key for what it is."""
+    assert "Token" not in json_of(user_agent)
+
+
+@pytest.mark.parametrize(
+    "user_agent", ["", "Botocore/1.40 md/awscrt", "aws-sdk-go-v2/1.36.0", "aws-sdk-nodejs/2.1692.0"]
+)
+def test_others_get_the_empty_text(user_agent: str) -> None:
+    """JavaScript, which sends no name, and botocore need a text there."""
+    assert json_of(user_agent)["Token"] == ""
+
+
+def test_the_endpoint_knows_who_asks() -> None:
+    """The answer is for the SDK that the request names."""
+    with CredentialsEndpoint(lambda name: describe(make_lease(aws_values("made-up")), NOW, name)) as endpoint:
+        asked = [ask(endpoint, **{"User-Agent": name}) for name in ("aws-sdk-java/2.31.1", "Boto3/1.42", "")]
+
+    assert ["Token" in json.loads(body) for _, body, _ in asked] == [False, True, True]

@@ -21,19 +21,18 @@ from dynsecrets import (
     ProvisionError,
     RevocationError,
 )
-from dynsecrets.child_process.runner import ExitStatus, NotRevoked, run_child
+from dynsecrets.child_process.runner import ExitStatus, NotRevoked
 from dynsecrets.child_process.terminal import Terminal
 from dynsecrets.delivery.secrets_config import SecretsConfig
-from support.fakes import FakeClock, FakeIntegration
+from dynsecrets.testing import FakeClock
+from support.fakes import FakeIntegration
 from support.processes import wait_until
 from support.world import Gate, World, started
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from datetime import timedelta
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from dynsecrets import DynamicSecretConfig, Grant
 
 _DUMP = "import json, os, sys; json.dump([dict(os.environ), sys.argv[2:]], open(sys.argv[1], 'w'))"
 
@@ -41,18 +40,10 @@ _DUMP = "import json, os, sys; json.dump([dict(os.environ), sys.argv[2:]], open(
 class KeyIntegration(FakeIntegration):
     """A third party whose things have a key under AWS's names."""
 
-    def provision(self, plan: Mapping[str, str], config: DynamicSecretConfig, ttl: timedelta) -> Grant:
-        """Make one."""
-        from dynsecrets import Grant
-
-        grant = super().provision(plan, config, ttl)
-        key = str(grant.values["ACCESS_KEY_ID"].reveal())
-        return Grant(
-            {"ACCESS_KEY_ID": key, "SECRET_ACCESS_KEY": f"s3-{key}"},
-            grant.expires_at,
-            grant.handle,
-            issued_at=grant.issued_at,
-        )
+    def values_of(self, thing: str) -> dict[str, str]:
+        """Return a key."""
+        key = f"key-of-{thing}"
+        return {"ACCESS_KEY_ID": key, "SECRET_ACCESS_KEY": f"s3-{key}"}
 
 
 @pytest.fixture
@@ -191,8 +182,9 @@ def test_the_childs_status_is_returned(script: str, status: int, keys: World) ->
 
 def test_a_command_that_does_not_exist_costs_nothing(keys: World, caplog: pytest.LogCaptureFixture) -> None:
     """It is 127, said in one line, and nothing was leased for it."""
-    status = run_child(config_of(keys), ["no-such-command", "hunter2"])
+    status = config_of(keys).run(["no-such-command", "hunter2"])
 
+    assert isinstance(status, ExitStatus)
     assert (status, status.reason) == (127, "no-such-command: command not found")
     assert keys.integration.calls == []
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [status.reason]
@@ -219,8 +211,9 @@ def test_what_can_t_be_executed(kind: str, status: int, leased: int, keys: World
         path.write_text("#!/no/such/interpreter\n" if kind == "no interpreter" else "\x00\x01")
         path.chmod(0o600 if kind == "not executable" else 0o700)
 
-    returned = run_child(config_of(keys), [path / "x" if kind == "below a file" else path])
+    returned = config_of(keys).run([path / "x" if kind == "below a file" else path])
 
+    assert isinstance(returned, ExitStatus)
     assert returned == status
     assert returned.reason is not None
     assert str(path) in returned.reason
@@ -284,13 +277,13 @@ def test_no_open_file_leaks(keys: World, tmp_path: Path) -> None:
         ({"env": {"A": "\ud800"}}, "value of A"),
         ({"env": [("A", "1")]}, "env takes"),
         ({"env": {"A": 1}}, "value of A"),
-        ({"env": {"A=B": "1"}}, "no variable"),
+        ({"env": {"A=B": "1"}}, "a variable can't have"),
         ({"env": {"A": "x\0"}}, "value of A"),
         ({"preserve_env": "A,B"}, "preserve_env takes"),
         ({"preserve_env": [1]}, "preserve_env has 1"),
         ({"preserve_env": 1}, "preserve_env takes"),
         ({"renew": "yes"}, "renew 'yes'"),
-        ({"aws": "NOPE"}, "aws 'NOPE' is no dynamic secret of this config; there are: AWS_USER, OTHER"),
+        ({"aws": "NOPE"}, "aws 'NOPE' is not a dynamic secret of this config; there are: AWS_USER, OTHER"),
         ({"aws": True}, "exactly one"),
         ({"aws": 7}, "aws 7"),
         ({"renew": True}, "renew needs exactly one"),

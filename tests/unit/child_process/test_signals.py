@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dynsecrets import LeaseManager, open_store
+from dynsecrets.child_process.signals import Interrupted, SignalForwarder
 from support.children import Program
-from support.processes import wait_until
+from support.processes import tell_thread, wait_until
 from support.programs.run_program import HeldFolder
 
 if TYPE_CHECKING:
@@ -108,40 +111,132 @@ def test_what_is_meant_for_the_child_waits_for_it(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize("name", ENDING)
-def test_signals_while_revoking(name: str, folder: Folder) -> None:
-    """Neither the first nor the third signal interrupts revoking, and the child's status is returned."""
+def test_a_signal_while_revoking(name: str, folder: Folder) -> None:
+    """The first doesn't interrupt revoking; the log says what is waited for, and the child's status is returned."""
     folder.touch("hold-revoke")
     with Program(folder, folder.command("sh", "-c", "exit 4")) as program:
         folder.until("revoking")
-        for _ in range(3):
-            program.send(number(name))
-        wait_until(lambda: not _pending(program.process.pid), "the signals are taken")
+        program.send(number(name))
+        wait_until(lambda: f"{name} came; still revoking AWS_USER (" in folder.log(), "an explanation")
         folder.remove("hold-revoke")
 
         assert folder.result() == {"status": 4, "reason": None, "live": [], "restored": True}
         assert f"{name} came while there was no child" in folder.log()
 
 
-def _pending(pid: int) -> bool:
-    """Tell whether a signal waits to be taken (proc(5))."""
-    with open(f"/proc/{pid}/status") as status:
-        masks = [line.split()[1] for line in status if line.startswith(("SigPnd", "ShdPnd"))]
-    return any(int(mask, 16) for mask in masks)
-
-
-def test_three_times_ctrl_c_with_a_child(folder: Folder) -> None:
-    """The first reaches the child; what comes once it has ended does not stop the leases from being revoked."""
+@pytest.mark.parametrize("name", ENDING)
+def test_a_second_signal_while_revoking(name: str, folder: Folder) -> None:
+    """The second signal gives up at once; the error names what is left and has the child's status."""
     folder.touch("hold-revoke")
-    with Program(folder, folder.command(*folder.sleeping())) as program:
-        folder.until("ready")
-        program.send(signal.SIGINT)
+    with Program(folder, folder.command("sh", "-c", "exit 4")) as program:
         folder.until("revoking")
-        program.send(signal.SIGINT)
-        program.send(signal.SIGINT)
-        wait_until(lambda: not _pending(program.process.pid), "the signals are taken")
-        folder.remove("hold-revoke")
+        program.send(signal.SIGTERM)
+        wait_until(lambda: "still revoking" in folder.log(), "an explanation")
+        program.send(number(name))
 
-        assert folder.result() == {"status": 130, "reason": None, "live": [], "restored": True}
+        result = folder.result()
+        (lease_id,) = [record.id for record in open_store(f"sqlite:///{folder.path}/leases.db").records()]
+        assert (result["error"], result["status"], len(result["live"])) == ("NotRevoked", 4, 1)
+        assert lease_id in result["message"]
+
+
+@pytest.mark.parametrize("renew", [False, True])
+def test_a_second_signal_while_leasing(renew: bool, folder: Folder) -> None:
+    """Where a third party never answers, the second signal gives up at once, and names the lease that may be there."""
+    folder.touch("hold-provision")
+    with Program(folder, folder.command("true", renew=renew)) as program:
+        folder.until("provisioning")
+        program.send(signal.SIGINT)
+        wait_until(lambda: "SIGINT came; still revoking AWS_USER (" in folder.log(), "an explanation")
+        program.send(signal.SIGINT)
+
+        result = folder.result()
+        (lease_id,) = [record.id for record in open_store(f"sqlite:///{folder.path}/leases.db").records()]
+        assert (result["error"], result["status"]) == ("NotRevoked", 130)
+        assert lease_id in result["message"]
+
+
+def test_a_revocation_that_fails_after_a_signal_is_told(folder: Folder) -> None:
+    """It isn't said that all is revoked where a signal while leasing left something."""
+    folder.touch("hold-provision")
+    folder.touch("fail-revoke")
+    with Program(folder, folder.command("true")) as program:
+        folder.until("provisioning")
+        program.send(signal.SIGTERM)
+        wait_until(lambda: "still revoking" in folder.log(), "an explanation")
+        folder.remove("hold-provision")
+
+        result = folder.result()
+        assert (result["error"], result["status"], len(result["live"])) == ("NotRevoked", 143, 1)
+        assert "all is revoked" not in folder.log()
+
+
+def test_a_key_is_not_waited_for_after_a_signal(folder: Folder) -> None:
+    """Leasing is given up also while a key doesn't work yet, which may take a minute."""
+    with Program(folder, folder.command("true", wait="usable")) as program:
+        folder.until("asked")
+        program.send(signal.SIGTERM)
+
+        assert folder.result()["status"] == 143
+        assert folder.live() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs tgkill")
+@pytest.mark.parametrize("stage", ["leasing", "running", "revoking"])
+def test_a_signal_that_another_thread_gets(stage: str, folder: Folder) -> None:
+    """The kernel may give a signal to any thread: the main one hears it all the same, whatever it waits for."""
+    if stage == "leasing":
+        folder.touch("hold-provision")
+    if stage == "revoking":
+        folder.touch("hold-revoke")
+    child = ["sh", "-c", "exit 4"] if stage == "revoking" else folder.sleeping()
+    with Program(folder, folder.command(*child)) as program:
+        folder.until({"leasing": "provisioning", "running": "ready", "revoking": "revoking"}[stage])
+        tell_thread(program.process.pid, signal.SIGTERM)
+        if stage != "running":
+            wait_until(lambda: "still revoking" in folder.log(), "an explanation")
+        for name in ("hold-provision", "hold-revoke"):
+            (folder.path / name).unlink(missing_ok=True)
+
+        assert folder.result()["status"] == (4 if stage == "revoking" else 143)
+        assert folder.live() == []
+
+
+def test_what_timeout_sends(folder: Folder) -> None:
+    """``timeout`` sends SIGTERM to the process and to its group, and SIGCONT after it: none is lost."""
+    for _ in range(5):
+        (folder.path / "result").unlink(missing_ok=True)
+        (folder.path / "ready").unlink(missing_ok=True)
+        with Program(folder, folder.command(*folder.sleeping())) as program:
+            folder.until("ready")
+            for signum in (signal.SIGTERM, signal.SIGCONT):
+                program.send(signum)
+                os.killpg(program.process.pid, signum)
+
+            assert folder.result() == {"status": 143, "reason": None, "live": [], "restored": True}
+
+
+def test_the_same_signal_at_once_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes within half a second of the first signal is the same wish; what comes later is another one."""
+    clock = [0.0]
+    monkeypatch.setattr("dynsecrets.child_process.signals.time.monotonic", lambda: clock[0])
+    work: Future[None] = Future()
+    explained: list[signal.Signals] = []
+
+    def explain(signum: signal.Signals) -> None:
+        explained.append(signum)
+        clock[0] = 0.6
+        signal.raise_signal(signal.SIGINT)
+
+    with SignalForwarder() as signals:
+        signals.end()
+        for _ in range(3):
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Interrupted) as caught:
+            signals.wait(work, explain)
+
+    assert explained == [signal.SIGTERM]
+    assert caught.value.signum == signal.SIGINT
 
 
 def test_an_ignored_signal_stays_ignored(folder: Folder) -> None:

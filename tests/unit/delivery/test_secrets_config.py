@@ -27,7 +27,9 @@ from dynsecrets import (
     ProvisionError,
     SQLiteLeaseStore,
 )
+from dynsecrets.child_process.run_options import RunOptions
 from dynsecrets.delivery.secrets_config import SecretsConfig
+from dynsecrets.engine.manager import engine_of
 from dynsecrets.model.masking import MASK
 from support.fakes import FakeIntegration
 from support.places import ROOT
@@ -72,8 +74,7 @@ def test_static_values_alone() -> None:
     assert dict(secrets) == {"B": "2", **LABELS, "a": "3"}
     assert list(secrets) == sorted(secrets)
     assert dict(secrets.leases) == {}
-    assert config.static_values() == {"B": "2", "a": "3", **LABELS}
-    assert {type(value) for value in config.static_values().values()} == {str}
+    assert {type(value) for value in secrets.env().values()} == {str}
     secrets.revoke()
 
 
@@ -238,7 +239,7 @@ def test_names_that_only_begin_alike_are_fine(iam: Integration) -> None:
     }
     configs = [DynamicSecretConfig(name, iam) for name in ("AWS_USER", "AWS", "AWS_USER_ADMIN")]
 
-    assert make(secrets=secrets, dynamic=configs).static_values() == {**secrets, **LABELS}
+    assert dict(make(secrets=secrets, dynamic=configs).secrets) == secrets
 
 
 def test_dynamic_secrets_of_one_name_are_refused(world: World) -> None:
@@ -247,19 +248,13 @@ def test_dynamic_secrets_of_one_name_are_refused(world: World) -> None:
         make(world, (), dynamic_secrets(world, "ONE", "TWO", "ONE"))
 
 
-class OddIntegration(FakeIntegration):
-    """A third party that says beforehand what it will reveal."""
-
-    value_suffixes = frozenset({"ACCESS_KEY_ID", "TOKEN"})
-
-
 def test_two_dynamic_secrets_that_set_one_name_are_refused(world: World) -> None:
     """``AWS`` may reveal a ``USER_TOKEN``, which ``AWS_USER`` has, too."""
-    odd = OddIntegration("odd")
-    odd.value_suffixes = frozenset({"USER_TOKEN"})
+    odd, other = FakeIntegration("odd"), FakeIntegration("other")
+    odd.value_suffixes, other.value_suffixes = frozenset({"USER_TOKEN"}), frozenset({"TOKEN"})
     configs = [
         DynamicSecretConfig("AWS", odd),
-        DynamicSecretConfig("AWS_USER", OddIntegration("other")),
+        DynamicSecretConfig("AWS_USER", other),
     ]
 
     with pytest.raises(
@@ -341,8 +336,8 @@ def test_the_default_manager_is_made_when_it_is_needed(world: World, monkeypatch
 
 
 def test_running_hands_over_all_that_was_given(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``run`` is what ``run_child`` does with the config itself."""
-    config = make(world)
+    """``run`` gives ``run_child`` the values and the engine, and not itself."""
+    config = make(world, {"A": "1"}, dynamic_secrets(world, "ONE"))
     calls: list[tuple[Any, ...]] = []
 
     def run_child(*args: Any, **kwargs: Any) -> int:
@@ -353,22 +348,26 @@ def test_running_hands_over_all_that_was_given(world: World, monkeypatch: pytest
 
     status = config.run(["ls"], dynamic_ttl="1h", env={"A": "b"}, preserve_env=["C"], aws="ONE", renew=True)
 
-    options = {"dynamic_ttl": "1h", "env": {"A": "b"}, "preserve_env": ["C"], "aws": "ONE", "renew": True}
+    options = RunOptions(ttl="1h", env={"A": "b"}, preserve_env=["C"], aws="ONE", renew=True)
+    given = {
+        "static_values": {"A": "1", **LABELS},
+        "dynamic_secrets": config.dynamic_secrets,
+        "engine": engine_of(world.manager),
+    }
     assert status == 7
-    assert calls == [((config, ["ls"]), options)]
+    assert calls == [((["ls"], options), given)]
+    assert {type(value) for value in calls[0][1]["static_values"].values()} == {str}
 
 
-def test_leasing_some_of_them(world: World) -> None:
-    """What ``run`` stands on leases those that are named, held by this process, and refuses what clashes."""
-    config = make(world, {"TWO_TOKEN": "canary"}, dynamic_secrets(world, "ONE", "TWO", "THREE"))
+@pytest.mark.parametrize("how", ["download", "run"])
+def test_what_clashes_only_once_it_is_leased(how: str, world: World) -> None:
+    """Names that a third party's integration makes known with a lease are refused then, and it is revoked."""
+    config = make(world, {"TWO_TOKEN": "canary"}, dynamic_secrets(world, "ONE", "TWO"))
 
-    leases = config.lease_all("1h", held=True, names=iter(["ONE", "THREE"]))
-
-    assert list(leases) == ["ONE", "THREE"]
-    assert {world.manager.get(lease.id).held for lease in leases.values()} == {True}
     with pytest.raises(InvalidConfig, match=r"^TWO_TOKEN would be set"):
-        config.lease_all("1h", held=True, names=["TWO"])
-    assert len(world.integration.live) == 2
+        config.download() if how == "download" else config.run(["true"])
+
+    assert world.states() == ["revoked", "revoked"]
 
 
 def test_importing_it_loads_no_aws() -> None:

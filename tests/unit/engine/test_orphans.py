@@ -49,7 +49,7 @@ def test_orphans_are_deleted(listing: World) -> None:
     """Told to, it deletes what no record knows, and leaves what one does."""
     orphans = [_orphan(listing) for _ in range(3)]
     known = listing.issue("24h")
-    listing.clock.advance(3600)
+    listing.clock.leap(3600)
 
     report = listing.manager.sweep_orphans(listing.integration, dry_run=False)
 
@@ -78,7 +78,7 @@ def test_a_lost_store_leaves_orphans(listing: World) -> None:
     """After the store was lost, its leases are orphans."""
     listing.issue()
     listing.store.inner = type(listing.store.inner)()
-    listing.clock.advance(601)
+    listing.clock.leap(601)
 
     report = listing.another().sweep_orphans(listing.integration, dry_run=False)
 
@@ -109,7 +109,7 @@ def test_unfinished_and_failing_leases_are_known(listing: World) -> None:
     listing.integration.fail("revoke", *[PermissionDenied("no")] * 1000)
     with pytest.raises(Exception, match="no"):
         failing.revoke()
-    listing.clock.advance(3600)
+    listing.clock.leap(3600)
 
     report = listing.manager.sweep_orphans(listing.integration, dry_run=False)
     gate.open()
@@ -125,7 +125,7 @@ def test_what_is_issued_while_it_lists_is_known(listing: World) -> None:
     def slowly() -> Iterator[Any]:
         found = list(find_all())
         listing.issue("24h")
-        listing.clock.advance(3600)
+        listing.clock.leap(3600)
         yield from [*found, *find_all()]
 
     listing.integration.find_all = slowly

@@ -251,7 +251,7 @@ class TestBoth:
         with World(ThirdPartyStore()) as world:
             given = world.issue()
             leave(world, ended=ended)
-            world.store.fail("update", *[StoreError("down")] * 5)
+            world.store.fail("update", StoreError("down"))
             given.revoke()
             leave(world, ended=ended)
             world.clock.advance(121)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dynsecrets import InvalidConfig, SQLiteLeaseStore, StoreError
+from dynsecrets.stores.record_codec import COLUMNS, to_row
 from dynsecrets.stores.sqlite.files import identify
-from dynsecrets.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
-from support.builders import NOW, make_record
+from dynsecrets.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS, bring_up_to_date
+from support.builders import MINUTE, NOW, make_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,6 +145,29 @@ def test_migrates_older_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert store.get(record.id) == record
         assert store._database.fetch("asking", "PRAGMA user_version") == [(len(MIGRATIONS) + 1,)]
         assert store._database.fetch("asking", "SELECT * FROM extra") == []
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+def test_migrates_the_files_of_each_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    """A file of each version that there was keeps its records, and can hold what newer ones have."""
+    path, live = tmp_path / "leases.db", make_record(state="active", name="A")
+    with monkeypatch.context() as patch, contextlib.closing(sqlite3.connect(path)) as older:
+        patch.setattr("dynsecrets.stores.sqlite.schema.MIGRATIONS", MIGRATIONS[:version])
+        bring_up_to_date(older, path)
+        row = dict(zip(COLUMNS, to_row(live), strict=True))
+        there = [column[1] for column in older.execute("PRAGMA table_info(leases)")]
+        known = {name: value for name, value in row.items() if name in there}
+        older.execute(
+            f"INSERT INTO leases ({', '.join(known)}) VALUES ({', '.join('?' * len(known))})", [*known.values()]
+        )
+        older.commit()
+
+    with contextlib.closing(SQLiteLeaseStore(path)) as store:
+        assert store.get(live.id) == live
+        claimed = store.claim(live.id, "worker", NOW, NOW)
+        assert claimed is not None
+        store.update(claimed.left(ended_at=NOW, again_at=NOW + MINUTE, handle=live.handle))
+        assert (store.count_live("A"), store.get(live.id).ended_at) == (0, NOW)
 
 
 def test_undoes_half_a_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
