@@ -42,12 +42,13 @@ if TYPE_CHECKING:
     from dynsecrets.leasing.renewing import renewing
     from dynsecrets.model.config import DynamicSecretConfig
     from dynsecrets.model.events import LeaseEvent
-    from dynsecrets.model.grant import Found, Grant, Identity
+    from dynsecrets.model.grant import Found, Grant, Identity, Remainder
     from dynsecrets.model.integration import Integration
     from dynsecrets.model.lease import Lease
     from dynsecrets.model.lifecycle import LeaseState
     from dynsecrets.model.options import SecretOptions
     from dynsecrets.model.record import LeaseRecord
+    from dynsecrets.project_file import Project, open_project
     from dynsecrets.stores import open_store
     from dynsecrets.stores.base import LeaseStore
     from dynsecrets.stores.dynamodb.store import DynamoDBLeaseStore
@@ -78,9 +79,11 @@ __all__ = [
     "MemoryLeaseStore",
     "NotUsableInTime",
     "PermissionDenied",
+    "Project",
     "ProvisionError",
     "QuotaExceeded",
     "ReapReport",
+    "Remainder",
     "RenewalStatus",
     "RevocationError",
     "SQLiteLeaseStore",
@@ -93,6 +96,7 @@ __all__ = [
     "VersionConflict",
     "__version__",
     "lease",
+    "open_project",
     "open_store",
     "renewing",
 ]
@@ -122,9 +126,11 @@ _HOMES = {
     "MemoryLeaseStore": "stores.memory",
     "NotUsableInTime": "errors",
     "PermissionDenied": "errors",
+    "Project": "project_file",
     "ProvisionError": "errors",
     "QuotaExceeded": "errors",
     "ReapReport": "engine.reaper",
+    "Remainder": "model.grant",
     "RenewalStatus": "leasing.renewer",
     "RevocationError": "errors",
     "SQLiteLeaseStore": "stores.sqlite.store",
@@ -136,6 +142,7 @@ _HOMES = {
     "SweepReport": "engine.orphans",
     "VersionConflict": "errors",
     "lease": "leasing.lease_context",
+    "open_project": "project_file",
     "open_store": "stores",
     "renewing": "leasing.renewing",
 }

@@ -14,20 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from dynsecrets._internal.cleanup import run_cleanup
 from dynsecrets._internal.messages import did_you_mean, safe_repr
-from dynsecrets.delivery.project_schema import (
-    DYNAMIC_SECRET,
-    INTEGRATION,
-    PROJECT,
-    TYPES,
-    bare,
-    check_keys,
-    check_table,
-    check_tables,
-    dotted,
-    kind,
-    require,
-)
+from dynsecrets.delivery.project_schema import bare, check_project, dotted
 from dynsecrets.errors import DynsecretsError, InvalidConfig
+from dynsecrets.integrations.registry import integration_class
+from dynsecrets.model.config import UNSET, DynamicSecretConfig, Unset
+from dynsecrets.model.options import FILE, option_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -35,9 +26,13 @@ if TYPE_CHECKING:
 
     from dynsecrets.delivery.secrets_config import SecretsConfig
     from dynsecrets.engine.manager import LeaseManager
-    from dynsecrets.model.config import DynamicSecretConfig
+    from dynsecrets.leasing.lease_context import LeaseContext
+    from dynsecrets.leasing.renewer import LeaseRenewer
+    from dynsecrets.model.config import Wait
     from dynsecrets.model.events import LeaseEvent
     from dynsecrets.model.integration import Integration
+    from dynsecrets.model.lease import Lease
+    from dynsecrets.model.ttl import TTL
     from dynsecrets.stores.base import LeaseStore
 
 NAME: Final = "dynsecrets.toml"
@@ -100,19 +95,34 @@ def open_project(
 ) -> Project:
     """Read ``dynsecrets.toml`` and return the project that it describes.
 
-    ``path`` is found by :func:`find_project_file`; ``on_event`` is given to the project's manager. Every key is
-    checked here. Raises ``InvalidConfig``, whose message names the file, the table and the key, and no value.
+    Args:
+        path: The file. By default the one that the environment variable ``DYNSECRETS_CONFIG_FILE`` names, else the
+            nearest ``dynsecrets.toml`` in the working directory or a folder above it.
+        on_event: One callable or several, which get the events of the project's manager.
+
+    Returns:
+        The project. Nothing is called, leased or opened before it is asked for.
+
+    Raises:
+        InvalidConfig: There is no file, it can't be read, or something in it is wrong. The message names the file, the
+            table and the key, and never a value.
     """
     file = find_project_file(path)
-    return Project(file, _checked(_load(file), file), on_event=on_event)
+    return Project(file, check_project(_load(file), str(file)), on_event=on_event)
 
 
 class Project:
-    """What a ``dynsecrets.toml`` describes. Its parts are made when they are first asked for.
+    """What a ``dynsecrets.toml`` describes; :func:`~dynsecrets.open_project` returns it.
 
-    ``path`` is the file, ``name``, ``environment`` and ``config`` say which secrets config it is, ``store_url`` is the
-    file's ``store`` or ``None``. A context manager: leaving it closes the manager and the store, and leaves leases
-    that outlive the process alone. Not for several threads at once.
+    Its parts are made when they are first asked for. A context manager: leaving it closes the manager and the store,
+    and doesn't revoke leases that outlive the process. Not for several threads at once.
+
+    Attributes:
+        path: The file.
+        name: The project's name.
+        environment: The environment's name.
+        config: The name of the secrets config.
+        store_url: The file's ``store``, or ``None``.
     """
 
     def __init__(
@@ -167,7 +177,10 @@ class Project:
         """The secrets config; environment variables of static secrets are read here."""
         from dynsecrets.delivery.secrets_config import SecretsConfig
 
-        values = {key: self._static(key, given) for key, given in self._tables["secrets"].items()}
+        values = {
+            key: self._value(given, f"{self.path}: [secrets] {bare(key)}")
+            for key, given in self._tables["secrets"].items()
+        }
         dynamic = list(self.dynamic_secrets.values())
         try:
             return SecretsConfig(self.name, self.environment, self.config, values, dynamic, manager=self.manager)
@@ -175,11 +188,72 @@ class Project:
             raise InvalidConfig(f"{self.path}: {exc}") from exc
 
     def dynamic_secret(self, name: str) -> DynamicSecretConfig:
-        """Return a dynamic secret by name. Raises ``InvalidConfig`` that names the nearest one."""
+        """Return a dynamic secret by name.
+
+        Raises:
+            InvalidConfig: The file has no such dynamic secret; the message names the nearest one.
+        """
         if name not in self._tables["dynamic_secrets"]:
             near = did_you_mean(name, self._tables["dynamic_secrets"])
             raise InvalidConfig(f"{self.path} has no dynamic secret {safe_repr(name)}{near}")
         return self.dynamic_secrets[name]
+
+    def lease(
+        self,
+        name: str,
+        ttl: TTL | None = None,
+        *,
+        wait: Wait | Unset = UNSET,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> LeaseContext:
+        """Return a context manager that leases a dynamic secret for the block, as :func:`~dynsecrets.lease` does.
+
+        Args:
+            name: The dynamic secret's name.
+            ttl: How long the lease lives at the most; ``None`` means the dynamic secret's default.
+            wait: When the lease is handed over; by default as the file says.
+            metadata: What is kept with the record.
+
+        Raises:
+            InvalidConfig: The file has no such dynamic secret, or an argument is not accepted.
+            InvalidTTL: ``ttl`` is not a TTL, or is over the dynamic secret's maximum.
+        """
+        from dynsecrets.leasing.lease_context import lease
+
+        return lease(self.dynamic_secret(name), ttl, manager=self.manager, wait=wait, metadata=metadata)
+
+    def renewing(
+        self,
+        name: str,
+        ttl: TTL | None = None,
+        *,
+        overlap: TTL | None = None,
+        on_renew: Callable[[Lease], object] | None = None,
+        on_error: Callable[[BaseException], object] | None = None,
+    ) -> LeaseRenewer:
+        """Return a context manager that keeps a lease fresh for the block, as :func:`~dynsecrets.renewing` does.
+
+        Args:
+            name: The dynamic secret's name.
+            ttl: How long each lease lives; ``None`` means the dynamic secret's default.
+            overlap: How long an old lease goes on when a new one has taken its place.
+            on_renew: Gets each new lease.
+            on_error: Gets the exception of each failed attempt.
+
+        Raises:
+            InvalidConfig: The file has no such dynamic secret, or an argument is not accepted.
+            InvalidTTL: ``ttl`` or ``overlap`` is not a TTL, or too long.
+        """
+        from dynsecrets.leasing.renewing import renewing
+
+        return renewing(
+            self.dynamic_secret(name),
+            ttl,
+            manager=self.manager,
+            overlap=overlap,
+            on_renew=on_renew,
+            on_error=on_error,
+        )
 
     def configs_of(self, integration: str) -> list[DynamicSecretConfig]:
         """Return the dynamic secrets of an integration."""
@@ -208,25 +282,24 @@ class Project:
         return f"<Project {self.name}/{self.environment}/{self.config} of {self.path}>"
 
     def _integration(self, name: str, table: dict[str, Any]) -> Integration:
-        from dynsecrets.model.integration import Integration
-
         where = f"{self.path}: {dotted('integrations', name)}"
-        del table["type"]
-        options = table.pop("botocore_config", None)
-        if options is not None:
-            table["botocore_config"] = _botocore_config(options, f"{where}: botocore_config")
+        integration = integration_class(table.pop("type"))
+        arguments = {key: self._value(value, f"{where}: {key}") for key, value in table.items()}
         try:
-            return Integration.aws_iam(name, **table)
+            return integration(name, **arguments)
         except DynsecretsError as exc:
             raise InvalidConfig(f"{where}: {exc}") from exc
+        except Exception as exc:
+            wrong = type(exc).__name__
+        # Raised outside of the handler: what others say of their arguments may quote a secret.
+        raise InvalidConfig(f"{where}: {integration.__name__} refuses what it was given: {wrong}")
 
     def _dynamic_secret(self, name: str, table: dict[str, Any]) -> DynamicSecretConfig:
-        from dynsecrets.model.config import DynamicSecretConfig
-
         where = f"{self.path}: {dotted('dynamic_secrets', name)}"
         integration = self.integrations[table.pop("integration")]
-        if isinstance(table.get("policy"), str):
-            table["policy"] = self.path.parent / table["policy"]
+        for key, field in option_fields(integration.options_type).items():
+            if field.metadata.get(FILE) and isinstance(table.get(key), str):
+                table[key] = self.path.parent / table[key]
         # TOML has no null.
         if table.get("wait") == "none":
             table["wait"] = None
@@ -235,18 +308,17 @@ class Project:
         except DynsecretsError as exc:
             raise InvalidConfig(f"{where}: {exc}") from exc
 
-    def _static(self, key: str, given: str | Mapping[str, str]) -> str:
-        if isinstance(given, str):
+    def _value(self, given: Any, where: str) -> Any:
+        """Return a value of the file, or the one of the environment variable that it names."""
+        if not isinstance(given, dict) or given.keys() != {"env"}:
             return given
         variable = given["env"]
         try:
             value = os.environ.get(variable)
-        except (ValueError, UnicodeError):  # What no variable can be called.
+        except (TypeError, ValueError, UnicodeError):  # What no variable can be called.
             value = None
         if value is None:
-            raise InvalidConfig(
-                f"{self.path}: [secrets] {bare(key)}: the environment variable {bare(variable)} is not set"
-            )
+            raise InvalidConfig(f"{where}: the environment variable {bare(variable)} is not set")
         return value
 
 
@@ -285,47 +357,3 @@ def _load(file: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, RecursionError) as exc:
         wrong = f" is not TOML: {exc}"
     raise InvalidConfig(f"{file}{wrong}")
-
-
-def _checked(tables: dict[str, Any], file: Path) -> dict[str, Any]:
-    """Check every key of the file, and what each refers to."""
-    checked = check_table(tables, PROJECT, str(file))
-    require(checked, ("project", "environment", "config"), str(file))
-    checked = {"integrations": {}, "dynamic_secrets": {}, "secrets": {}, **checked}
-    integrations = check_tables(checked["integrations"], str(file), "integrations")
-    for name, table in integrations.items():
-        where = f"{file}: {dotted('integrations', name)}"
-        check_table(table, INTEGRATION, where)
-        require(table, ("type",), where)
-        if table["type"] not in TYPES:
-            raise InvalidConfig(f"{where}: unknown type {safe_repr(table['type'])}{did_you_mean(table['type'], TYPES)}")
-    for name, table in check_tables(checked["dynamic_secrets"], str(file), "dynamic_secrets").items():
-        where = f"{file}: {dotted('dynamic_secrets', name)}"
-        check_table(table, DYNAMIC_SECRET, where)
-        require(table, ("integration",), where)
-        if table["integration"] not in integrations:
-            near = did_you_mean(table["integration"], integrations)
-            raise InvalidConfig(f"{where}: there is no [integrations] table {safe_repr(table['integration'])}{near}")
-        if table.get("wait", "usable") not in ("usable", "none"):
-            raise InvalidConfig(f'{where}: wait must be "usable" or "none"')
-    for key, given in checked["secrets"].items():
-        where = f"{file}: [secrets] {bare(key)}"
-        if isinstance(given, dict):
-            require(check_keys(given, ("env",), where), ("env",), where)
-        variable = given["env"] if isinstance(given, dict) else given
-        if not isinstance(variable, str) or (isinstance(given, dict) and not variable):
-            raise InvalidConfig(f'{where} must be text or {{ env = "NAME" }}, not {kind(variable)}')
-    return checked
-
-
-def _botocore_config(options: dict[str, Any], where: str) -> Any:
-    """Make a ``botocore.config.Config``."""
-    from botocore.config import Config
-
-    check_keys(options, Config.OPTION_DEFAULTS, where)
-    try:
-        return Config(**options)
-    except Exception as exc:
-        wrong = type(exc).__name__
-    # Raised outside of the handler: botocore's errors quote what they got, and a proxy's URL may hold a password.
-    raise InvalidConfig(f"{where} is refused by botocore: {wrong}")

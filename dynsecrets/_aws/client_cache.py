@@ -58,6 +58,15 @@ class ClientCache:
                     self._session = self._make_session()
         return self._session
 
+    def find_credentials(self) -> None:
+        """Have boto3 find the credentials, which all clients share, in the calling thread."""
+        find = getattr(self.session(), "get_credentials", None)
+        with self._lock:
+            credentials = find() if callable(find) else None
+        if credentials is not None:
+            # Of a role they are asked for only now.
+            credentials.get_frozen_credentials()
+
     def get(self, kind: str, make: Callable[[], Any]) -> Any:
         """Return the client of a kind, made by the first who asks."""
         client = self._clients.get(kind)

@@ -216,11 +216,7 @@ def _start_aside(work: Callable[[], T]) -> tuple[list[Call[T]], SimpleQueue[None
         kept.append(call)
         done.put(None)
 
-    try:
-        # Not by threading.Thread, whose start an interrupt can leave half-done.
-        _thread.start_new_thread(run, ())
-    except RuntimeError:  # There are too many, or the interpreter shuts down.
-        run()
+    start_aside(run)
     return kept, done
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
 _FIRST_PAUSE_S: Final = 0.005
 _LONGEST_PAUSE_S: Final = 0.25
@@ -75,7 +76,7 @@ class _Relay:
             self._thread.join()
         self._reader.close()
 
-    def _wake(self, signum: int, frame: object) -> None:
+    def _wake(self, signum: int, frame: FrameType | None) -> None:
         self._woken = True
         if callable(self._handler):
             self._handler(signum, frame)

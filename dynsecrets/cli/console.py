@@ -8,23 +8,21 @@ import logging
 import os
 import sys
 import traceback
-from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 from typing_extensions import override
 
 from dynsecrets.cli.errors import line_of, one_line
+from dynsecrets.errors import InvalidConfig
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from dynsecrets.cli.progress import Progress
+    from dynsecrets.model.integration import Integration
     from dynsecrets.project_file import Project
-
-#: So many of the last lines of the log.
-_REMEMBERED: Final = 16
 
 
 @attrs.frozen(kw_only=True)
@@ -33,10 +31,6 @@ class Console:
 
     options: argparse.Namespace
     progress: Progress
-    #: Whether the log has said a line already, or a longer one with it.
-    said: Callable[[str], bool] = attrs.field(default=lambda _: False)
-    #: What ``run`` is to start.
-    child: list[str] = attrs.field(factory=list)
 
     @contextlib.contextmanager
     def project(self) -> Iterator[Project]:
@@ -45,6 +39,12 @@ class Console:
 
         with open_project(getattr(self.options, "config", None), on_event=self.progress) as project:
             yield project
+
+    def integrations(self, project: Project) -> dict[str, Integration]:
+        """Return the integrations of a file that has any."""
+        if not project.integrations:
+            raise InvalidConfig(f'{project.path} has no integration; add [integrations.aws] with type = "aws-iam"')
+        return project.integrations
 
     def check_output(self) -> None:
         """Raise ``OSError`` where there is no standard output to write to."""
@@ -70,12 +70,11 @@ class Console:
         complain(text)
 
     def report(self, error: Exception, what: str = "") -> None:
-        """Say an error that doesn't end the command, unless the log has said it with more of what it is about."""
+        """Say an error that doesn't end the command; ``what`` is what it is about."""
         self.progress.pause()
-        if getattr(self.options, "debug", False):
+        if self.options.debug:
             traceback.print_exception(error)
-        if not self.said(line_of(error)):
-            complain(f"{what}: {line_of(error)}" if what else line_of(error))
+        complain(f"{what}: {line_of(error)}" if what else line_of(error))
 
 
 def complain(text: str) -> None:
@@ -103,12 +102,8 @@ def drop_output() -> None:
 
 
 @contextlib.contextmanager
-def logging_to_stderr(progress: Progress, *, debug: bool) -> Iterator[Callable[[str], bool]]:
-    """Show what the library warns of, in one line each; everything, with times and tracebacks, where ``debug``.
-
-    The block gets a function that tells whether a line has been said with that: what ends a command is often logged
-    before it is raised, and is to be one line. Where ``debug``, nothing has.
-    """
+def logging_to_stderr(progress: Progress, *, debug: bool) -> Iterator[None]:
+    """Show what the library warns of, in one line each; everything, with times and tracebacks, where ``debug``."""
     logger = logging.getLogger("dynsecrets")
     handler = _Handler(progress, debug=debug)
     level = logger.level
@@ -116,7 +111,7 @@ def logging_to_stderr(progress: Progress, *, debug: bool) -> Iterator[Callable[[
     if debug:
         logger.setLevel(logging.DEBUG)
     try:
-        yield handler.has_said
+        yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
@@ -127,24 +122,14 @@ class _Handler(logging.Handler):
         super().__init__(logging.DEBUG if debug else logging.WARNING)
         self._progress = progress
         self._debug = debug
-        self._said: deque[str] = deque(maxlen=_REMEMBERED)
         if debug:
             self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(threadName)s %(message)s"))
+        else:
+            # What failed of a lease is raised to the command, or stands in the lease's record.
+            self.addFilter(lambda record: not hasattr(record, "event"))
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        """Say it, but for what whoever asked for a lease says too: what they raise is the command's one line."""
-        if self._debug:
-            line = self.format(record)
-        else:
-            line = one_line(record.getMessage())
-            # The same once more is news: it may be of another hour.
-            if getattr(record, "event", None) == "issue_failed" or (line not in self._said and self.has_said(line)):
-                return
-            self._said.append(line)
+        """Say it."""
         self._progress.pause()
-        complain(line)
-
-    def has_said(self, line: str) -> bool:
-        """Tell whether a line is one of the last that were said, or a part of one."""
-        return any(line in said for said in list(self._said))
+        complain(self.format(record) if self._debug else one_line(record.getMessage()))

@@ -12,7 +12,8 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from dynsecrets._internal.messages import safe_repr
+from dynsecrets._internal.messages import did_you_mean, safe_repr
+from dynsecrets.delivery.name_transformers import check_variable
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.model.masking import MaskedStr
 
@@ -41,17 +42,25 @@ _YAML_ESCAPED: Final = re.compile(r"[^ !#-\[\]-~]")
 
 
 def render(values: Mapping[str, str], format: str) -> str:  # noqa: A002 - what the argument is called everywhere.
-    """Return values in one of :data:`FORMATS`, in their order. The text ends with one line break.
+    """Return values in one of :data:`FORMATS`.
 
-    It is text like any other, but for its ``repr``, which is masked. Raises ``InvalidConfig`` for an unknown format,
-    and where the format can't carry a key or a value.
+    Args:
+        values: The values by name; their order is kept.
+        format: The name of the format.
+
+    Returns:
+        Text that ends with one line break, and whose ``repr`` is masked.
+
+    Raises:
+        InvalidConfig: The format is not known, or can't carry a key or a value.
     """
     write = _WRITERS.get(format) if isinstance(format, str) else None
     if write is None:
-        raise InvalidConfig(
-            f"format {safe_repr(format)} is not known{_guess(format)}; give one of {', '.join(FORMATS)}"
-        )
+        near = did_you_mean(format.strip() if isinstance(format, str) else "", FORMATS)
+        raise InvalidConfig(f"format {safe_repr(format)} is not known{near}")
     for key, value in values.items():
+        if format in _OF_VARIABLES:
+            check_variable(key, f"the format {format}")
         if not is_unicode(value):
             _refuse(key, format, "has half of a surrogate pair, which is no character", ())
     return MaskedStr(write({key: str.__str__(value) for key, value in values.items()}))
@@ -170,14 +179,6 @@ def _refuse(key: str, format: str, why: str, others: tuple[str, ...]) -> NoRetur
     raise InvalidConfig(f"{key} can't be written as {format}: it {why}; leave it out{instead}")
 
 
-def _guess(given: object) -> str:
-    """Return the nearest of the known formats as a question, or nothing."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(given.strip().lower(), FORMATS, n=1, cutoff=0.5) if isinstance(given, str) else []
-    return f" (did you mean {near[0]}?)" if near else ""
-
-
 _WRITERS: Final[Mapping[str, Callable[[Mapping[str, str]], str]]] = MappingProxyType(
     {
         "json": _json,
@@ -189,5 +190,7 @@ _WRITERS: Final[Mapping[str, Callable[[Mapping[str, str]], str]]] = MappingProxy
     }
 )
 
+#: Those whose readers set environment variables.
+_OF_VARIABLES: Final = frozenset({"env", "env-no-quotes", "docker"})
 #: The names of the formats.
 FORMATS: Final = tuple(_WRITERS)

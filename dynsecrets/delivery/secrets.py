@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 from dynsecrets._internal.async_bridge import run_in_thread
 from dynsecrets._internal.cleanup import run_cleanup
 from dynsecrets.delivery.formats import render
+from dynsecrets.delivery.name_transformers import rename
 from dynsecrets.engine.batch import revoke_all
 
 if TYPE_CHECKING:
@@ -38,7 +39,14 @@ class Secrets(Mapping[str, str]):
         title: str,
         engine: Engine | None,
     ) -> None:
-        """Hold values, of which those that may be secret print masked. ``engine`` is that of the leases."""
+        """Hold the values of a config and of its leases.
+
+        Args:
+            values: All values by name; those that may be secret print masked.
+            leases: The leases by the names of their dynamic secrets.
+            title: The config that they are of, for messages.
+            engine: What issued the leases; ``None`` if there are no leases.
+        """
         self._values = {key: values[key] for key in sorted(values)}
         self._leases = MappingProxyType(dict(leases))
         self._title = title
@@ -54,10 +62,10 @@ class Secrets(Mapping[str, str]):
         """Return all values as a plain ``dict`` of plain text, secrets included."""
         return {key: str.__str__(value) for key, value in self._values.items()}
 
-    def render(self, format: str) -> str:  # noqa: A002 - the word that everyone uses for it.
-        """Return all values as text that ends with one line break, secrets included; write it as UTF-8.
+    def render(self, format: str, name_transformer: str | None = None) -> str:  # noqa: A002 - everyone's word for it.
+        """Return all values as text, secrets included.
 
-        ``format`` is one of
+        Each format is read back exactly by its readers:
 
         - ``json``: one object;
         - ``yaml``: a mapping, the same to readers of YAML 1.1 and 1.2;
@@ -68,15 +76,28 @@ class Secrets(Mapping[str, str]):
         - ``docker``: for ``docker run --env-file``;
         - ``dotnet-json``: .NET's flat keys, for ``AddJsonFile``; ``__`` becomes ``:``.
 
-        Each is read back exactly by its readers. Raises ``InvalidConfig`` for another format, and where the format
-        can't carry something (a line break in ``docker``, two .NET keys alike but for case); it names the key.
+        Args:
+            format: One of these names.
+            name_transformer: How names are spelt: ``camel`` (``apiKey``), ``upper-camel`` (``ApiKey``), ``lower-snake``
+                (``api_key``), ``lower-kebab`` (``api-key``), ``tf-var`` (``TF_VAR_api_key``), ``dotnet``
+                (``SMTP__USER_NAME`` is ``Smtp:UserName``) or ``dotnet-env`` (``Smtp__UserName``); ``None`` keeps them.
+
+        Returns:
+            Text that ends with one line break. Write it as UTF-8.
+
+        Raises:
+            InvalidConfig: The format or the transformer is not known; two names become the same; or the format can't
+                carry a value (a line break in ``docker``, two .NET keys that differ in case alone) or a name (dashes
+                and colons in ``env``, ``env-no-quotes`` and ``docker``). The message names the key, never the value.
         """
-        return render(self._values, format)
+        renamed = rename(self._values, name_transformer)
+        return render({name: renamed[name] for name in sorted(renamed)}, format)
 
     def revoke(self) -> None:
-        """Revoke all leases now, at the same time; doing it again is fine.
+        """Revoke all leases now, at the same time. Doing it again is fine.
 
-        All are tried. Raises ``RevocationError`` where some could not be revoked; the attempts go on.
+        Raises:
+            RevocationError: Some could not be revoked. All were tried, and the attempts go on.
         """
         if self._engine is not None:
             revoke_all(self._engine, self._leases.values())
@@ -101,7 +122,11 @@ class Secrets(Mapping[str, str]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Revoke all leases; an error of the block is not masked by one of that. A forked child revokes nothing."""
+        """Revoke all leases, but in a forked child. An error of the block is not masked by one of that.
+
+        Raises:
+            RevocationError: The block succeeded, and some leases could not be revoked.
+        """
         if self._entered.pop() == os.getpid():
             run_cleanup(self.revoke, error, "Leases could not be revoked when the block ended: ")
 

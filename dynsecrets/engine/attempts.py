@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from dynsecrets.errors import DynsecretsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -35,18 +34,17 @@ class Attempt:
         finally:
             _current.reset(token)
 
-    @contextlib.contextmanager
-    def making(self, lease_id: str, name: str) -> Iterator[None]:
-        """Note a lease that the block makes, whatever becomes of it. Raises as :meth:`check` does."""
+    def begin(self, lease_id: str, name: str) -> None:
+        """Note a lease that is being made from now on, whatever becomes of it. Raises as :meth:`check` does."""
         self.check()
-        self.note(lease_id, name)
         with self._lock:
+            self._begun[lease_id] = name
             self._making.add(lease_id)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._making.discard(lease_id)
+
+    def finish(self, lease_id: str) -> None:
+        """Note that a lease is made, or is not."""
+        with self._lock:
+            self._making.discard(lease_id)
 
     def note(self, lease_id: str, name: str) -> None:
         """Note a lease that was made for the same one, and the name of its dynamic secret."""

@@ -113,6 +113,27 @@ class AwsSessions(Protocol):
         return {}
 
 
+@runtime_checkable
+class Remakeable(Protocol):
+    """It can be made anew by another process, to clean up after the one that crashed."""
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return the keyword arguments of its class, as JSON has them and none a secret.
+
+        Credentials are left out: the process that makes it finds them as it finds its own.
+        """
+        ...
+
+
+@runtime_checkable
+class CallsService(Protocol):
+    """It calls a service over HTTP, at an address that it can tell."""
+
+    def endpoint(self) -> str:
+        """Return the URL that its calls go to. Nothing is called."""
+        ...
+
+
 _LACKS: Final[Mapping[type, str]] = {
     Listable: "can't list what it has provisioned; for that its class implements find_all() and name_of()",
     Verifiable: "can't be verified; for that its class implements verify()",

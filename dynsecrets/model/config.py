@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -25,6 +26,20 @@ if TYPE_CHECKING:
     #: How a lease is waited for: until its key authenticates, not at all, or until a probe says so.
     Wait: TypeAlias = Literal["usable"] | Callable[[Lease], bool] | None
 
+
+class Unset(Enum):
+    """The type of :data:`UNSET`."""
+
+    UNSET = "unset"
+
+    def __repr__(self) -> str:
+        """Show it as what it stands for in signatures."""
+        return "..."
+
+
+#: The default of arguments for which ``None`` means something, like ``wait``.
+UNSET: Final = Unset.UNSET
+
 _TTL: Final = "30m"
 _MAX_TTL: Final = "24h"
 _WAIT_TIMEOUT: Final = "60s"
@@ -39,7 +54,8 @@ _NAMED: Final[Mapping[str, Any]] = MappingProxyType(
         "tags": MappingProxyType({}),
     }
 )
-_GENERAL: Final = ("default_ttl", "max_ttl", "max_active", "wait", "wait_timeout")
+#: The arguments that every config takes, whatever its integration.
+GENERAL: Final = ("default_ttl", "max_ttl", "max_active", "wait", "wait_timeout")
 #: What ``attrs.evolve`` hands the options over by.
 _EVOLVED: Final = "_options"
 
@@ -197,7 +213,7 @@ def _options(integration: Integration, named: Mapping[str, object], others: dict
         kept = {name: getattr(evolved, field.name) for name, field in option_fields(type(evolved)).items()}
         given |= {name: value for name, value in kept.items() if name not in _NAMED}
     return make_options(
-        integration.options_type, given | others, integration=integration.name, others=(*_NAMED, *_GENERAL)
+        integration.options_type, given | others, integration=integration.name, others=(*_NAMED, *GENERAL)
     )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from botocore.config import Config
 
     from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
-    from dynsecrets.model.grant import Grant
+    from dynsecrets.model.grant import Grant, Remainder
 
 
 class Integration(ABC):
@@ -102,11 +102,14 @@ class Integration(ABC):
         """
 
     @abstractmethod
-    def revoke(self, handle: Mapping[str, str]) -> None:
+    def revoke(self, handle: Mapping[str, str]) -> Remainder | None:
         """Delete it. Succeeds if it is already gone; safe to call on a half-made one and several times at once.
 
         Args:
             handle: The plan, or the handle of the grant.
+
+        Returns:
+            ``None`` once nothing is left of it, or what is left for later; then it is called again at that moment.
 
         Raises:
             Exception: It could not be deleted; it is tried again later.
@@ -131,7 +134,7 @@ class Integration(ABC):
         session_token: str | None = None,
         region: str | None = None,
         endpoint_url: str | None = None,
-        botocore_config: Config | None = None,
+        botocore_config: Config | Mapping[str, Any] | None = None,
         path: str = "/dynsecrets/",
         username_prefix: str = "Dynsecrets-Dynamic-",
         policy_name_prefix: str = "dynsecrets-policy-",
@@ -150,7 +153,8 @@ class Integration(ABC):
             session_token: Its session token, where it has one.
             region: The region of every client that the integration makes, and of ``Lease.session()``.
             endpoint_url: The endpoint of these clients.
-            botocore_config: Wins over the library's own settings of retries and time-outs.
+            botocore_config: Wins over the library's own settings of retries and time-outs; a mapping of its options
+                will do.
             path: The path of leased users; nothing outside of it is ever touched.
             username_prefix: What the names of leased users begin with; no other user is ever touched.
             policy_name_prefix: What the names of their inline policies begin with.

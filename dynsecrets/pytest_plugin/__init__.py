@@ -6,9 +6,10 @@ nothing is done, until a fixture is used.
 
 from __future__ import annotations
 
-import os
 import sys
-import time
+import tempfile
+import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -16,11 +17,14 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from dynsecrets import DynamicSecretConfig, Lease, LeaseManager
+    from dynsecrets.engine.manager import LeaseManager
+    from dynsecrets.model.config import DynamicSecretConfig
+    from dynsecrets.model.lease import Lease
+    from dynsecrets.pytest_plugin.crashed_workers import Announcement
     from dynsecrets.pytest_plugin.report import Totals
     from dynsecrets.pytest_plugin.session import Leasing
     from dynsecrets.stores.base import LeaseStore
-    from dynsecrets.testing import LeaseFactory
+    from dynsecrets.testing.types import LeaseFactory
 
 #: The options, with what they take and what they are for.
 _OPTIONS = {
@@ -41,8 +45,8 @@ dynsecrets_user is a lease of dynsecrets_config, which this project doesn't defi
     def dynsecrets_config():
         return DynamicSecretConfig("AWS_USER", Integration.aws_iam(), policy={...})
 """
-#: The key of a worker's counts in its ``workeroutput``, and of what its reports tell.
-_OUTPUT = "dynsecrets"
+#: The key of a worker's counts in its ``workeroutput``, and of the folder in its ``workerinput``.
+_OURS = "dynsecrets"
 _SECRETS = pytest.StashKey["list[str]"]()
 _STATE = pytest.StashKey["_State"]()
 
@@ -54,14 +58,11 @@ class _State:
         self.config = config
         self.leasing: Leasing | None = None
         self.totals: Totals | None = None
-        #: The pids of workers of pytest-xdist that lease and have not told yet what: they may have crashed.
-        self.silent: set[int] = set()
-        self.started = time.time()
-
-    @property
-    def worker(self) -> bool:
-        """Whether this is a worker of pytest-xdist."""
-        return hasattr(self.config, "workerinput")
+        #: What a worker of pytest-xdist was given.
+        self.input: dict[str, Any] | None = getattr(config, "workerinput", None)
+        #: Where workers tell that they lease, and those that have told what.
+        self.folder: str | None = None
+        self.finished: set[str] = set()
 
     def lease(self) -> Leasing:
         """Return what leases are made with, from the first one on."""
@@ -69,8 +70,16 @@ class _State:
             from dynsecrets.pytest_plugin.options import read_options
             from dynsecrets.pytest_plugin.session import Leasing
 
-            self.leasing = Leasing(read_options(self.config), self.open_store, worker=self.worker)
+            self.leasing = Leasing(read_options(self.config), self.open_store, self._announcement())
         return self.leasing
+
+    def _announcement(self) -> Announcement | None:
+        """Return what a worker tells before it leases."""
+        if self.input is None or _OURS not in self.input:
+            return None
+        from dynsecrets.pytest_plugin.crashed_workers import Announcement
+
+        return Announcement(self.input[_OURS], self.input["workerid"])
 
     def open_store(self) -> LeaseStore:
         """Return the store of the records."""
@@ -105,19 +114,26 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def dynsecrets_config() -> DynamicSecretConfig:
-    """What ``dynsecrets_user`` leases, a ``DynamicSecretConfig``. To be defined by each project, with any scope.
+    """Return what ``dynsecrets_user`` leases. To be defined by each project, with any scope.
 
     In conftest.py: ``@pytest.fixture(scope="session")``, ``def dynsecrets_config(): return DynamicSecretConfig(...)``.
+
+    Returns:
+        A ``DynamicSecretConfig``.
     """
     _explain()
 
 
 @pytest.fixture(scope="session")
 def dynsecrets_manager(pytestconfig: pytest.Config) -> Iterator[LeaseManager]:
-    """The ``LeaseManager`` that the tests' leases are made with, one for the session (for each worker of pytest-xdist).
+    """Make the manager that the tests' leases are made with, one for the session (for each worker of pytest-xdist).
 
-    What is issued with it and not revoked by the end of the session is revoked then, and fails the run. Its records are
-    kept in pytest's cache folder, or where ``dynsecrets_store`` says. May be overridden, with any scope.
+    What is issued with it and not revoked by the end of the session is revoked then, and fails the run; all of it is
+    held by the process, so that the next run revokes at once what a killed one left. Records are kept in pytest's cache
+    folder, or where ``dynsecrets_store`` says. May be overridden, with any scope.
+
+    Yields:
+        A ``LeaseManager``.
     """
     leasing = pytestconfig.stash[_STATE].lease()
     yield leasing.open()
@@ -129,7 +145,10 @@ def dynsecrets_lease(request: pytest.FixtureRequest) -> Iterator[LeaseFactory]:
     """Lease credentials for this test: ``dynsecrets_lease(config, ttl="5m")`` returns a ``Lease``, a new one each time.
 
     All are revoked when the test ends, whatever it did. Also takes ``wait`` and ``metadata``, as ``dynsecrets.lease``
-    does. For annotations it is a ``dynsecrets.testing.LeaseFactory``.
+    does.
+
+    Yields:
+        The factory; for annotations, a ``dynsecrets.testing.LeaseFactory``.
     """
     from dynsecrets.pytest_plugin.session import Factory
 
@@ -141,9 +160,12 @@ def dynsecrets_lease(request: pytest.FixtureRequest) -> Iterator[LeaseFactory]:
 
 @pytest.fixture
 def dynsecrets_user(dynsecrets_config: DynamicSecretConfig, dynsecrets_lease: LeaseFactory) -> Lease:
-    """A leased user of ``dynsecrets_config``, this test's own: a ``Lease``, revoked when the test ends.
+    """Lease a user of ``dynsecrets_config``, this test's own, revoked when the test ends.
 
     ``dynsecrets_user.session().client("s3")`` is a boto3 client on it.
+
+    Returns:
+        A ``Lease``.
     """
     return dynsecrets_lease(dynsecrets_config)
 
@@ -158,39 +180,41 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
-    """Mask the secrets that a test has leased in its report; have a worker's report tell that there are leases."""
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
+    """Say in brief why a lease can't be had; mask the secrets that a test has leased in its report."""
     outcome = yield
-    state = item.config.stash[_STATE]
-    if state.leasing is None:
-        return
-    report = outcome.get_result()
     secrets = item.stash.get(_SECRETS, None)
-    if secrets:
-        from dynsecrets.pytest_plugin.redaction import mask
+    if secrets is None:
+        return
+    from dynsecrets.pytest_plugin.failures import in_brief
+    from dynsecrets.pytest_plugin.redaction import mask
 
-        mask(report, secrets)
-    if state.worker:
-        setattr(report, _OUTPUT, os.getpid())
+    report = outcome.get_result()
+    brief = in_brief(item, call.excinfo, call.when) if report.failed and call.excinfo is not None else None
+    if brief is not None:
+        report.longrepr = brief
+    mask(report, secrets)
 
 
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Learn that a worker of pytest-xdist leases, which may crash before it says more."""
-    node, pid = getattr(report, "node", None), getattr(report, _OUTPUT, None)
-    if node is not None and pid is not None:
-        node.config.stash[_STATE].silent.add(pid)
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist where to say that it leases: it may crash before it can say more."""
+    state = node.config.stash[_STATE]
+    if state.folder is None:
+        state.folder = str(Path(tempfile.gettempdir()) / f"dynsecrets-{uuid.uuid4().hex}")
+    node.workerinput[_OURS] = state.folder
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take the counts of a worker of pytest-xdist that has ended."""
-    sent = getattr(node, "workeroutput", {}).get(_OUTPUT)
+    sent = getattr(node, "workeroutput", {}).get(_OURS)
     if sent is None:
         return
     from dynsecrets.pytest_plugin.report import Totals
 
     state = node.config.stash[_STATE]
-    state.silent.discard(sent.pop("pid"))
+    state.finished.add(node.workerinput["workerid"])
     state.count(Totals.load(sent))
 
 
@@ -200,12 +224,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     state = session.config.stash[_STATE]
     if state.leasing is not None:
         state.count(state.leasing.finish())
-    if state.silent:
-        _look_for_crashed(state)
+    if state.folder is not None and Path(state.folder).exists():
+        _look_for_crashed(state, state.folder)
     if state.totals is None:
         return
-    if state.worker:
-        session.config.workeroutput[_OUTPUT] = {"pid": os.getpid(), **state.totals.dump()}  # type: ignore[attr-defined]  # xdist's.
+    if state.input is not None:
+        session.config.workeroutput[_OURS] = state.totals.dump()  # type: ignore[attr-defined]  # xdist's.
     elif state.totals.leaks and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -228,19 +252,20 @@ def _explain() -> NoReturn:
     pytest.fail(_NOT_OVERRIDDEN, pytrace=False)
 
 
-def _look_for_crashed(state: _State) -> None:
+def _look_for_crashed(state: _State, folder: str) -> None:
     """Count what was left by workers that ended without telling, where they can have left anything."""
-    from dynsecrets.pytest_plugin.crashed_workers import account
-    from dynsecrets.pytest_plugin.report import Totals
+    from dynsecrets.pytest_plugin.crashed_workers import account, crashed_workers
 
-    store = state.open_store()
+    crashed = crashed_workers(folder, state.finished)
+    if not crashed:
+        return
     reaped = state.totals.reaped if state.totals is not None else []
+    store = state.open_store()
     try:
-        found = account(store, state.silent, state.started, reaped)
+        found = account(store, crashed, reaped)
     finally:
         store.close()
     leaked = {leak.lease_id for leak in found.leaks}
-    if state.totals is not None:
-        state.totals.reaped[:] = [lease_id for lease_id in reaped if lease_id not in leaked]
+    reaped[:] = [lease_id for lease_id in reaped if lease_id not in leaked]
     if found:
-        state.count(found if state.totals is None else Totals(found.issued, found.revoked, [], found.leaks))
+        state.count(found)

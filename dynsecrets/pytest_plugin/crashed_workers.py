@@ -1,76 +1,128 @@
-"""What workers of pytest-xdist left that ended without telling: found in the store, revoked, and counted as leaked."""
+"""What workers of pytest-xdist left that crashed: found in the store, revoked, and counted as leaked.
+
+A worker tells what it leased when it ends. Until then a file of its own, in a folder that only this session knows, says
+who it is and with what integrations it leases: it is written before the first lease is, so a crash at any moment is
+found. The records themselves are not believed in what is to be deleted: an integration that is made like the worker's
+own deletes what it calls its own, and nothing else.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+import json
+import pkgutil
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
 
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.manager import LeaseManager
-from dynsecrets.engine.process_identity import ProcessIdentity, ProcessState, current_owner, liveness
-from dynsecrets.errors import DynsecretsError
+from dynsecrets.engine.process_identity import ProcessState, current_owner, liveness
+from dynsecrets.model.capabilities import Remakeable
 from dynsecrets.model.integration import Integration
-from dynsecrets.model.naming import RANDOM_LENGTH
 from dynsecrets.pytest_plugin.report import Leak, Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator, Mapping
 
-    from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
-    from dynsecrets.model.record import LeaseRecord
     from dynsecrets.stores.base import LeaseStore
 
-_CLOCKS_DIFFER: Final = timedelta(minutes=15)
+_LEFT: Final = "left by a worker that crashed"
 
 
-def account(store: LeaseStore, pids: Collection[int], started: float, reaped: Collection[str]) -> Totals:
-    """Count what these processes leased since ``started`` (seconds since 1970); revoke what is left of it.
+@attrs.frozen
+class CrashedWorker:
+    """A worker that ended without telling what it leased: its process, and integrations like its own."""
+
+    owner: str
+    integrations: tuple[Integration, ...] = ()
+
+
+class Announcement:
+    """The file in which a worker tells who it is and what it leases with, until it has told the rest. Thread-safe."""
+
+    def __init__(self, folder: str, worker: str) -> None:
+        self._path = Path(folder) / f"{worker}.json"
+        self._owner = str(current_owner())
+        self._lock = threading.Lock()
+        self._known: dict[str, Integration] = {}
+
+    def add(self, integration: Integration) -> None:
+        """Tell that the worker leases with an integration."""
+        with self._lock:
+            if integration.name in self._known:
+                return
+            self._known[integration.name] = integration
+            recipes = [_recipe(known) for known in self._known.values() if isinstance(known, Remakeable)]
+            self._write(json.dumps({"owner": self._owner, "integrations": recipes}))
+
+    def _write(self, text: str) -> None:
+        """Replace the file as a whole: the worker may crash while it writes."""
+        new = self._path.with_suffix(".new")
+        try:
+            self._path.parent.mkdir(mode=0o700, exist_ok=True)
+            new.write_text(text, encoding="utf-8")
+            new.replace(self._path)
+        except OSError as error:
+            logger.error("What this worker leases can't be told, should it crash: %s", error)
+
+
+def crashed_workers(folder: str, finished: Collection[str]) -> list[CrashedWorker]:
+    """Return the workers that leased and are not among the ``finished``, and remove the folder."""
+    place = Path(folder)
+    crashed = []
+    for path in sorted(place.glob("*")):
+        if path.suffix == ".json" and path.stem not in finished:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            crashed.append(CrashedWorker(str(told["owner"]), tuple(_remake(told["integrations"]))))
+        path.unlink()
+    if place.exists():
+        place.rmdir()
+    return crashed
+
+
+def account(store: LeaseStore, workers: Collection[CrashedWorker], reaped: Collection[str] = ()) -> Totals:
+    """Count what these workers leased, and revoke what is left of it.
 
     ``reaped`` are the leases that other workers found and revoked.
     """
-    totals = Totals()
-    since = datetime.fromtimestamp(started, UTC) - _CLOCKS_DIFFER
-    # A client for each lease would take longer than all else.
-    known: dict[tuple[str, str, str], AwsIamIntegration] = {}
-    with LeaseManager(store) as manager:
-        for record in list(store.records()):
-            if record.created_at < since or not _is_of(record, pids):
-                continue
-            if record.live and liveness(record.owner) is not ProcessState.GONE:
-                continue
-            totals.issued += 1
-            if not record.live and record.id not in reaped:
-                totals.revoked += 1
-                continue
-            fate = _revoke(manager, record, known) if record.live else "revoked by another worker"
-            test = record.metadata.get("test", "")
-            fate = f"left by a worker that crashed; {fate}"
-            totals.leaks.append(Leak(lease_id=record.id, name=record.name, test=str(test), fate=fate))
-    return totals
+    owners = {worker.owner for worker in workers if liveness(worker.owner) is ProcessState.GONE}
+    known = {integration.name: integration for worker in workers for integration in worker.integrations}
+    found = [record for record in store.records() if record.owner in owners]
+    lost = [record for record in found if record.live and record.ended_at is None]
 
-
-def _is_of(record: LeaseRecord, pids: Collection[int]) -> bool:
-    owner = ProcessIdentity.parse(record.owner)
-    return owner is not None and owner.pid in pids and owner.place == current_owner().place
-
-
-def _revoke(manager: LeaseManager, record: LeaseRecord, known: dict[tuple[str, str, str], AwsIamIntegration]) -> str:
-    """Revoke a lease, where the credentials at hand are of its account; tell what came of it."""
-    stays = "the next run that leases revokes it"
-    handle = record.handle
-    if not {"user_name", "path", "account"} <= handle.keys():
-        return stays
+    manager = LeaseManager(store, integrations=known.values())
     try:
-        name, path, prefix = key = (record.integration, handle["path"], handle["user_name"][:-RANDOM_LENGTH])
-        integration = known.setdefault(key, Integration.aws_iam(name, path=path, username_prefix=prefix))
-        # Asked first: what is at hand here need not be what the worker's fixtures had set up.
-        if integration.clients.account() != handle["account"]:
-            return stays
-        manager.revoke(record.id, integration=integration)
-    except DynsecretsError as error:
-        logger.error("%s", error)
-        return stays
-    except Exception as error:  # boto3 has no credentials here, or can't reach anybody.
-        logger.error("Lease %s can't be revoked here: %s", record.id, type(error).__name__)
-        return stays
-    return "revoked now"
+        report = manager.revoke_many(record for record in lost if record.integration in known)
+    finally:
+        # What failed just now would not do better at once.
+        manager.close(revoke=False)
+    fates = {
+        **{record.id: "the next run that leases revokes it" for record in lost},
+        **dict.fromkeys((*report.revoked, *report.skipped), "revoked now"),
+        **{record.id: "revoked by another worker" for record in found if record.id in reaped},
+    }
+    leaks = [
+        Leak.of(record, known.get(record.integration), f"{_LEFT}; {fates[record.id]}")
+        for record in found
+        if record.id in fates
+    ]
+    return Totals(issued=len(found), revoked=len(found) - len(leaks), leaks=leaks)
+
+
+def _recipe(integration: Remakeable) -> tuple[str, Mapping[str, Any]]:
+    kind = type(integration)
+    return f"{kind.__module__}:{kind.__qualname__}", integration.settings()
+
+
+def _remake(recipes: Collection[tuple[str, Mapping[str, Any]]]) -> Iterator[Integration]:
+    """Make integrations like those of a worker, where that can be done here."""
+    for name, settings in recipes:
+        try:
+            made = pkgutil.resolve_name(name)(**settings)
+        except Exception as error:  # Its class is one of a test module, say.
+            logger.error("An integration of a crashed worker can't be made here: %s", type(error).__name__)
+            continue
+        if isinstance(made, Integration):
+            yield made

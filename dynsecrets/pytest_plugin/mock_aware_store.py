@@ -12,7 +12,10 @@ import contextlib
 import heapq
 from typing import TYPE_CHECKING, Any
 
-from dynsecrets.errors import StoreError
+import attrs
+
+from dynsecrets.errors import RevocationError, StoreError
+from dynsecrets.model.capabilities import CallsService
 from dynsecrets.stores.memory import MemoryLeaseStore
 from dynsecrets.testing.moto import in_mock
 
@@ -28,13 +31,22 @@ if TYPE_CHECKING:
 class MockAwareStore:
     """A store in front of another one, in which records of leases made in a mock stay in memory. Thread-safe.
 
-    ``find`` returns an integration by its name. While a mock is active only those are due; once it has ended they are
-    revoked: their users went with it.
+    ``find`` returns an integration by its name, ``begin`` a new record as it is to be kept: held by this process, and
+    with its metadata. While a mock is active only leases of the mock are due, and none of the real AWS can be revoked;
+    once it has ended its leases are revoked: their users went with it.
     """
 
-    def __init__(self, store: LeaseStore, find: Callable[[str], Integration]) -> None:
+    def __init__(
+        self,
+        store: LeaseStore,
+        find: Callable[[str], Integration],
+        begin: Callable[[LeaseRecord], LeaseRecord],
+    ) -> None:
         self.real = store
         self._find = find
+        self._begin = begin
+        #: What ``begin`` has said of records, whose managers know nothing of it.
+        self._begun: dict[str, LeaseRecord] = {}
         self._mocked = MemoryLeaseStore()
         #: The ids of all leases that were made in a mock, and of those that may be alive there.
         self._ids: set[str] = set()
@@ -49,7 +61,8 @@ class MockAwareStore:
 
     def insert(self, record: LeaseRecord) -> None:
         """Keep a new record."""
-        if not self._is_mocked(record.integration):
+        record = self._begun[record.id] = self._begin(record)
+        if not self._answers_for(record.integration):
             self.real.insert(record)
             return
         self._mocked.insert(record)
@@ -58,7 +71,13 @@ class MockAwareStore:
 
     def update(self, record: LeaseRecord) -> LeaseRecord:
         """Replace a record."""
-        return self._home(record.id).update(record)
+        begun = self._begun.get(record.id)
+        if begun is not None:
+            record = attrs.evolve(record, held=begun.held, metadata=begun.metadata)
+        updated = self._home(record.id).update(record)
+        if not updated.live:
+            self._begun.pop(record.id, None)
+        return updated
 
     def get(self, lease_id: str) -> LeaseRecord:
         """Return one record."""
@@ -75,14 +94,20 @@ class MockAwareStore:
     ) -> Sequence[LeaseRecord]:
         """Return what is due where calls go just now."""
         self._settle()
-        if not in_mock() or integrations is None or not any(self._is_mocked(name) for name in integrations):
+        if not in_mock() or integrations is None or not any(self._answers_for(name) for name in integrations):
             return self.real.due(now, integrations=integrations, limit=limit)
         return self._mocked.due(now, integrations=integrations, limit=limit)
 
     def claim(self, lease_id: str, worker: str, until: datetime, now: datetime) -> LeaseRecord | None:
-        """Begin a revocation."""
+        """Begin a revocation. Raises ``RevocationError`` where a mock would answer for a lease that isn't its own."""
         self._settle()
         self.ended.discard(lease_id)
+        if in_mock() and not self.is_mocked(lease_id) and self._answers_for(self.real.get(lease_id).integration):
+            msg = (
+                f"lease {lease_id} is of the real AWS, for which mock_aws stands just now, so it can't be revoked yet; "
+                "revoke it outside of the mock, or leave it to the end of the session"
+            )
+            raise RevocationError(msg, lease_id=lease_id)
         return self._home(lease_id).claim(lease_id, worker, until, now)
 
     def count_live(self, name: str) -> int:
@@ -90,9 +115,9 @@ class MockAwareStore:
         self._settle()
         return self._mocked.count_live(name) + self.real.count_live(name)
 
-    def purge(self, before: datetime) -> int:
+    def purge(self, before: datetime, *, limit: int | None = None) -> int:
         """Forget old tombstones."""
-        return self._here().purge(before)
+        return self._here().purge(before, limit=limit)
 
     def processes(self, place: str) -> Sequence[str]:
         """Return the processes that live leases depend on where calls go just now."""
@@ -121,23 +146,27 @@ class MockAwareStore:
         self._settle()
         return self._mocked if in_mock() else self.real
 
-    def _is_mocked(self, name: str) -> bool:
+    def is_mocked(self, lease_id: str) -> bool:
+        """Tell whether a lease was made in a mock, active or over."""
+        return lease_id in self._ids
+
+    def _answers_for(self, name: str) -> bool:
         """Tell whether the calls of an integration are answered by a mock just now.
 
-        Those of the library's own kind may go to a server that the mock knows nothing of; others don't go to AWS.
+        Some go to a server that the mock knows nothing of, and what doesn't say where its calls go doesn't call AWS.
         """
         if not in_mock():
             return False
         try:
-            clients: Any = getattr(self._find(name), "clients", None)
-            return clients is not None and "amazonaws.com" in clients.iam().meta.endpoint_url
+            integration = self._find(name)
+            return isinstance(integration, CallsService) and "amazonaws.com" in integration.endpoint()
         except Exception:  # There are no credentials or settings to make a client with: the caller will find so.
             return True
 
     def _home(self, lease_id: str) -> LeaseStore:
         """Return the store that a lease is in."""
         self._settle()
-        return self._mocked if lease_id in self._ids else self.real
+        return self._mocked if self.is_mocked(lease_id) else self.real
 
     def _settle(self) -> None:
         """Where no mock is active, the users of all that ended are gone."""

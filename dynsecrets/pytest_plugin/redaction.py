@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dynsecrets.model.masking import MASK, MaskedStr
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     import pytest
+
+#: What pytest puts where it shortens a text; and what may be left of a secret beside it.
+_CUT: Final = "..."
+_SHORTEST_END: Final = 3
 
 
 def compared_secret(op: str, left: object, right: object) -> list[str] | None:
@@ -27,7 +31,7 @@ def compared_secret(op: str, left: object, right: object) -> list[str] | None:
 def mask(report: pytest.TestReport, secrets: Collection[str]) -> None:
     """Mask secrets in a report: in its explanation, in the values of locals, in captured output and logs."""
     report.sections = [(name, _masked(text, secrets)) for name, text in report.sections]
-    if any(secret in report.longreprtext for secret in secrets):
+    if _masked(report.longreprtext, secrets) != report.longreprtext:
         report.longrepr = _mask_all(report.longrepr, secrets, set())
 
 
@@ -48,4 +52,16 @@ def _mask_all(thing: Any, secrets: Collection[str], seen: set[int]) -> Any:
 def _masked(text: str, secrets: Collection[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, MASK)
+    if _CUT in text:
+        for secret in secrets:
+            text = _CUT.join(_mask_ends(text.split(_CUT), secret))
     return text
+
+
+def _mask_ends(pieces: list[str], secret: str) -> Iterator[str]:
+    """Mask what is left of a secret where pytest has shortened a text in the middle of it."""
+    lengths = range(len(secret) - 1, _SHORTEST_END - 1, -1)
+    for number, piece in enumerate(pieces):
+        head = next((secret[:n] for n in lengths if piece.endswith(secret[:n])), "") if number < len(pieces) - 1 else ""
+        tail = next((secret[-n:] for n in lengths if piece.startswith(secret[-n:])), "") if number else ""
+        yield (MASK if tail else "") + piece[len(tail) : len(piece) - len(head)] + (MASK if head else "")

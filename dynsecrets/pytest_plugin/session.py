@@ -1,40 +1,40 @@
-"""What the fixtures of the pytest plugin stand on: one manager for the session, pools, and a factory for each test."""
+"""What the fixtures of the pytest plugin stand on: one manager for the session, and a factory for each test."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections import Counter, OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
+
+import attrs
 
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.manager import LeaseManager, engine_of
 from dynsecrets.errors import DynsecretsError
 from dynsecrets.leasing.lease_context import lease
-from dynsecrets.leasing.pool import LeasePool
-from dynsecrets.model.config import DynamicSecretConfig
+from dynsecrets.model.config import UNSET, Unset
 from dynsecrets.model.masking import MaskedStr
-from dynsecrets.model.unset import UNSET, Unset
 from dynsecrets.pytest_plugin.mock_aware_store import MockAwareStore
-from dynsecrets.pytest_plugin.report import Ledger, Totals
+from dynsecrets.pytest_plugin.prefetch import Pools
+from dynsecrets.pytest_plugin.report import Ledger, Totals, current_test
 from dynsecrets.testing.moto import in_mock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import timedelta
 
     import pytest
 
     from dynsecrets.leasing.lease_context import LeaseContext
-    from dynsecrets.model.config import Wait
+    from dynsecrets.model.config import DynamicSecretConfig, Wait
     from dynsecrets.model.integration import Integration
     from dynsecrets.model.lease import Lease
+    from dynsecrets.model.record import LeaseRecord
     from dynsecrets.model.ttl import TTL
+    from dynsecrets.pytest_plugin.crashed_workers import Announcement
     from dynsecrets.pytest_plugin.options import Options
     from dynsecrets.stores.base import LeaseStore
 
-#: A pool for each config and TTL that is leased again, and no more than these at a time.
-_MOST_POOLS: Final = 4
 #: What is masked in reports is at least so long.
 _SHORTEST: Final = 12
 _LEFT: Final = "not revoked by the end of the session; revoked now"
@@ -44,11 +44,14 @@ _STAYS: Final = "not revoked by the end of the session, and could not be then; t
 class Leasing:
     """The leases of one process of a test session."""
 
-    def __init__(self, options: Options, make_store: Callable[[], LeaseStore], *, worker: bool) -> None:
+    def __init__(
+        self, options: Options, make_store: Callable[[], LeaseStore], announcement: Announcement | None = None
+    ) -> None:
+        """Lease as the options say; a worker of pytest-xdist has an announcement to make before."""
         self.options = options
         self.ledger: Ledger = Ledger()
         self._make_store = make_store
-        self._worker = worker
+        self._announcement = announcement
         self._manager: LeaseManager | None = None
         self._store: MockAwareStore | None = None
         self._pools = Pools(options.prefetch)
@@ -61,9 +64,23 @@ class Leasing:
         def find(name: str) -> Integration:
             return engine_of(manager).state.leases.integration(name)
 
-        self._store = MockAwareStore(self._make_store(), find)
+        def begin(record: LeaseRecord) -> LeaseRecord:
+            # Known since the lease was asked for.
+            integration, test = find(record.integration), current_test()
+            self._lease_with(integration)
+            self.ledger.begun(record.id, test, integration.describe(record.handle))
+            # What a session leases ends with its process, at the latest; what is left tells of which test it is.
+            return attrs.evolve(record, held=True, metadata=record.metadata or {"test": test})
+
+        self._store = MockAwareStore(self._make_store(), find, begin)
         self._manager = manager = LeaseManager(cast("LeaseStore", self._store), on_event=self.ledger)
         return manager
+
+    def _lease_with(self, integration: Integration) -> None:
+        """Register an integration that leases are about to be made with."""
+        self._integrations[integration.name] = integration
+        if self._announcement is not None:
+            self._announcement.add(integration)
 
     def begin(
         self,
@@ -82,9 +99,11 @@ class Leasing:
             if pool is not None:
                 return pool.lease()
         told = {"test": test} if metadata is None else metadata
-        context = lease(config, given, manager=manager, wait=wait, metadata=told)
-        self._integrations[config.integration.name] = config.integration
-        return context
+        return lease(config, given, manager=manager, wait=wait, metadata=told)
+
+    def ended_with_its_mock(self, leased: Lease) -> bool:
+        """Tell whether a lease was made ahead while a mock was active that is over by now."""
+        return self._store is not None and self._store.is_mocked(leased.id) and not in_mock()
 
     def close(self) -> None:
         """Revoke what is left of the session's own manager, and close it. What was left is remembered as leaked."""
@@ -93,7 +112,7 @@ class Leasing:
             return
         self._pools.close()
         left = [lease_id for lease_id in self.ledger.left(heard=True) if self._is_left(lease_id)]
-        if self._worker and self._integrations and not in_mock():
+        if self._announcement is not None and self._integrations and not in_mock():
             # Another worker may have crashed, and this one knows how to revoke what it left.
             with contextlib.suppress(DynsecretsError):
                 manager.reap(integrations=list(self._integrations.values()))
@@ -128,48 +147,6 @@ class Leasing:
         return self.ledger.totals(self.ledger.leaks(self._fates, self._fates))
 
 
-class Pools:
-    """Leases made ahead. Whatever is asked for once only is not made ahead: there may be many such configs."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._lock = threading.Lock()
-        self._asked: Counter[tuple[DynamicSecretConfig, timedelta]] = Counter()
-        self._pools: OrderedDict[tuple[DynamicSecretConfig, timedelta], LeasePool] = OrderedDict()
-
-    def find(self, manager: LeaseManager, config: DynamicSecretConfig, ttl: TTL | None) -> LeasePool | None:
-        """Return the pool to take a lease of, where there is to be one.
-
-        None in a mock: a lease is made there at once, and one that was made ahead would be of another test's mock.
-        None where a config has a cap, which leases that nobody uses would exhaust.
-        """
-        if not self._size or in_mock() or not isinstance(config, DynamicSecretConfig) or config.max_active is not None:
-            return None
-        key = (config, config.ttl(ttl))
-        unused = None
-        with self._lock:
-            self._asked[key] += 1
-            if self._asked[key] < 2:
-                return None
-            pool = self._pools.get(key)
-            if pool is None:
-                pool = self._pools[key] = LeasePool(config, self._size, key[1], manager=manager)
-                if len(self._pools) > _MOST_POOLS:
-                    _, unused = self._pools.popitem(last=False)
-            self._pools.move_to_end(key)
-        if unused is not None:
-            _close(unused)
-        return pool
-
-    def close(self) -> None:
-        """Revoke what nobody used."""
-        with self._lock:
-            pools = list(self._pools.values())
-            self._pools.clear()
-        for pool in pools:
-            _close(pool)
-
-
 class Factory:
     """What ``dynsecrets_lease`` is in one test. Thread-safe."""
 
@@ -198,8 +175,13 @@ class Factory:
                 # Not before a lease is asked for: what was set up by then (a server, a mock) outlives the manager.
                 self._manager = cast("LeaseManager", self._request.getfixturevalue("dynsecrets_manager"))
         test = self._request.node.nodeid
-        context = self._leasing.begin(self._manager, config, ttl, wait=wait, metadata=metadata, test=test)
+        begin = partial(self._leasing.begin, self._manager, config, ttl, wait=wait, metadata=metadata, test=test)
+        context = begin()
         leased = context.__enter__()
+        while self._leasing.ended_with_its_mock(leased):
+            context.__exit__(None, None, None)
+            context = begin()
+            leased = context.__enter__()
         opened = _Open(context, leased, self._leasing.ledger)
         # A short one ("5432", "localhost") is no secret, and would be found everywhere.
         values = [str.__str__(value) for value in leased.values() if isinstance(value, MaskedStr)]
@@ -244,22 +226,15 @@ class _Open:
                 return
             self._ended = True
         self._context.__exit__(None, None, None)
-        if self._leased.revoked:
+        if self._leased.revoked or self._leased.released:
             # Not so in a forked child, which revokes nothing that is its parent's.
             self._ledger.revoked(self._leased)
 
 
 def _lives(store: LeaseStore, lease_id: str) -> bool:
-    """Tell whether a lease may exist, by its record."""
+    """Tell whether a lease may exist that nobody has given back, by its record."""
     try:
-        return store.get(lease_id).live
+        record = store.get(lease_id)
     except DynsecretsError:
         return True
-
-
-def _close(pool: LeasePool) -> None:
-    """Close a pool; what can't be revoked is told at the session's end."""
-    try:
-        pool.close()
-    except DynsecretsError as error:
-        logger.error("%s", error)
+    return record.live and record.ended_at is None

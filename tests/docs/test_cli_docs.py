@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dynsecrets.cli.errors import UsageError
 from dynsecrets.cli.parser import make_parser
-from dynsecrets.cli.words import COMMANDS, split
-from dynsecrets.delivery.project_schema import DYNAMIC_SECRET, INTEGRATION
+from dynsecrets.delivery.project_schema import dynamic_secret_keys, integration_keys
+from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
 from dynsecrets.project_file import open_project
 from support.clients import aws_cli
 from support.docs import blocks, commands, missing_output, page_id, pages
@@ -110,10 +111,11 @@ def test_every_command_of_a_page_is_one(page: Path) -> None:
         if line[0] == "dynsecrets":
             # What comes after is the shell's, and an ellipsis nobody's.
             typed = list(itertools.takewhile(lambda word: word not in ("|", ">", "||", "&&"), line[1:]))
-            own, _ = split([word for word in typed if "…" not in word])
-            options, unknown = parser.parse_known_args(own)
-            if unknown or options.command not in COMMANDS:
-                mistakes[" ".join(words)] = unknown
+            try:
+                if parser.parse_args([word for word in typed if "…" not in word]).chosen is None:
+                    mistakes[" ".join(words)] = "names no command"
+            except UsageError as error:
+                mistakes[" ".join(words)] = str(error)
 
     assert mistakes == {}
 
@@ -123,7 +125,7 @@ def test_the_reference_has_every_key_and_option() -> None:
     text = (DOCS / "command-line.md").read_text(encoding="utf-8")
     _, made = make_parser()
 
-    keys = {*INTEGRATION, *DYNAMIC_SECRET}
+    keys = {*integration_keys(AwsIamIntegration)[0], *dynamic_secret_keys(AwsIamIntegration)}
     options = {option for parser in made.values() for option in parser.options}
 
     assert {key for key in keys if f"`{key}`" not in text} == set()

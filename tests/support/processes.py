@@ -39,15 +39,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def tell_thread(pid: int, signum: int) -> None:
-    """Send a signal to one thread of a process that isn't its main one, as the kernel may choose to (Linux)."""
-    thread = max(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir())
-    assert thread != pid, f"{pid} has one thread"
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syscall(_TGKILL[platform.machine()], pid, thread, signum):
-        raise OSError(ctypes.get_errno(), "tgkill")
-
-
 @contextlib.contextmanager
 def kept_port() -> Iterator[int]:
     """A free loopback port that is nobody else's until the block ends, by when a server is to have it.
@@ -62,6 +53,15 @@ def kept_port() -> Iterator[int]:
         keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         keeper.bind((HOST, 0))
         yield int(keeper.getsockname()[1])
+
+
+def tell_thread(pid: int, signum: int) -> None:
+    """Send a signal to one thread of a process that isn't its main one, as the kernel may choose to (Linux)."""
+    thread = max(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir())
+    assert thread != pid, f"{pid} has one thread"
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(_TGKILL[platform.machine()], pid, thread, signum):
+        raise OSError(ctypes.get_errno(), "tgkill")
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 60.0) -> None:

@@ -15,13 +15,14 @@ import pprint
 import reprlib
 import sys
 import traceback
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 
 @attrs.define
@@ -84,6 +85,18 @@ def _printed(thing: object) -> str:
     return stream.getvalue()
 
 
+def _tracked(thing: Any) -> str:
+    """Return what an error tracker sends: sentry-sdk asks an object's class first, and walks mappings else."""
+    own = getattr(type(thing), "__sentry_repr__", None)
+    if callable(own):
+        return str(own(thing))
+    if isinstance(thing, Mapping):
+        return "".join(f"{key}: {_tracked(value)}" for key, value in thing.items())
+    if isinstance(thing, list | tuple):
+        return "".join(map(_tracked, thing))
+    return thing if isinstance(thing, str) else repr(thing)
+
+
 #: Ways that make a ``repr`` or hold the object in something else. Even text that must stay text can be safe in these.
 INSIDE: Final[Mapping[str, Callable[[Any], str]]] = MappingProxyType(
     {
@@ -99,6 +112,7 @@ INSIDE: Final[Mapping[str, Callable[[Any], str]]] = MappingProxyType(
         "attrs.asdict": lambda thing: repr(attrs.asdict(_Holder([thing]))),
         "attrs.astuple": lambda thing: repr(attrs.astuple(_Holder({"key": thing}))),
         "dataclass": lambda thing: repr(_Data(thing)),
+        "error tracker": lambda thing: _tracked(thing) + _tracked({"extra": [thing]}),
         "log record": lambda thing: repr(logging.makeLogRecord({"msg": "%s", "args": (thing,)}).__dict__),
     }
 )

@@ -31,10 +31,6 @@ FLOORS: Final[tuple[tuple[str, ...], ...]] = (
 _PLACES: Final = {room: (floor, room) for floor, rooms in enumerate(FLOORS) for room in rooms}
 #: The one arrow up: the class ``Integration`` says what its factories return, and loads that when they are called.
 _FACTORIES: Final = "model/integration.py"
-#: Arrows that point the wrong way still. This goes.
-_STILL: Final = {
-    "pytest_plugin/__init__.py",
-}
 
 
 def room(module: str) -> tuple[int, str]:
@@ -76,4 +72,4 @@ def test_no_module_imports_upwards(path: Path) -> None:
     wrong = {name for name, (there, its) in others.items() if there > floor or (there == floor and its != own)}
     if path.relative_to(_ROOT).as_posix() == _FACTORIES:
         wrong = {name for name in wrong if not name.startswith("integrations.")}
-    assert bool(wrong) == (path.relative_to(_ROOT).as_posix() in _STILL), wrong
+    assert wrong == set()

@@ -14,14 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsecrets import InvalidConfig, project_file
-from dynsecrets.delivery.project_schema import DYNAMIC_SECRET, INTEGRATION
+import dynsecrets
+from dynsecrets import InvalidConfig
+from dynsecrets.delivery.project_schema import check_project, dynamic_secret_keys, integration_keys
+from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
 from dynsecrets.project_file import Project, ProjectNotFound, find_project_file, open_project
 from dynsecrets.stores.memory import MemoryLeaseStore
 from support.cli import POLICY, TOML
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from support.accounts import Account
 
 HEAD = 'project = "p"\nenvironment = "e"\nconfig = "c"\n'
 AWS = '[integrations.aws]\ntype = "aws-iam"\n'
@@ -186,20 +190,17 @@ wait_timeout = "10s"
         ),
         (HEAD + USER + 'ttl = "1h"\n', r"\[dynamic_secrets\.AWS_USER\]: unknown key 'ttl'"),
         (HEAD + USER + 'defualt_ttl = "1h"\n', "did you mean default_ttl?"),
-        (HEAD + AWS + 'session = "x"\n', "session is an object of Python"),
         (HEAD + '[secrets]\nA = { evn = "B" }\n', r"\[secrets\] A: unknown key 'evn'"),
         ("", "project and environment and config must be given"),
         (HEAD + "[integrations.aws]\n", "type must be given"),
         (HEAD + '[integrations.aws]\ntype = "aws"\n', "unknown type 'aws'; did you mean aws-iam?"),
+        (HEAD + "[integrations.aws]\ntype = ['aws-iam']\n", "type must be text, not a list"),
         (HEAD + AWS + "[dynamic_secrets.A]\n", "integration must be given"),
+        (HEAD + AWS + "[dynamic_secrets.A]\nintegration = {}\n", "integration must be text, not a table"),
         (HEAD + AWS + '[dynamic_secrets.A]\nintegration = "awz"\n', "'awz'; did you mean aws?"),
         (HEAD + '[dynamic_secrets.A]\nintegration = "aws"\n', "'aws'; there is none"),
         (HEAD + USER + 'wait = "never"\n', 'wait must be "usable" or "none"'),
         ('project = 1\nenvironment = "e"\nconfig = "c"\n', "project must be text, not a whole number"),
-        (HEAD + AWS + "region = true\n", "region must be text, not true or false"),
-        (HEAD + USER + "max_active = true\n", "max_active must be a whole number, not true or false"),
-        (HEAD + USER + "policy = 1\n", "policy must be the name of a file, or a table"),
-        (HEAD + USER + "default_ttl = 1.5\n", "default_ttl must be a TTL"),
         (HEAD + 'integrations = "x"\n', "integrations must be a table"),
         (HEAD + '[integrations]\naws = "x"\n', r"\[integrations\]: 'aws' must be a table, \[integrations\.NAME\]"),
         (HEAD + "[secrets]\nPORT = 5432\n", r"\[secrets\] PORT must be text or \{ env"),
@@ -259,6 +260,11 @@ def test_what_the_library_refuses_names_the_table(file: Path) -> None:
             HEAD + USER.replace(AWS, AWS + "botocore_config = { conect_timeout = 1 }\n"),
             "'conect_timeout'; did you mean connect_",
         ),
+        (HEAD + AWS + 'session = "x"\n', r"\[integrations\.aws\]: session must be a boto3.Session"),
+        (HEAD + AWS + "region = true\n", r"\[integrations\.aws\]: region True is not accepted"),
+        (HEAD + USER + "max_active = true\n", r"\[dynamic_secrets\.AWS_USER\]: max_active True is not accepted"),
+        (HEAD + USER + "policy = 1\n", r"\[dynamic_secrets\.AWS_USER\]: policy is not accepted: it is 1"),
+        (HEAD + USER + "default_ttl = 1.5\n", r"\[dynamic_secrets\.AWS_USER\]: default_ttl 1.5 is not a TTL"),
         (HEAD + USER + 'default_ttl = "0s"\n', r"\[dynamic_secrets\.AWS_USER\]: default_ttl '0s'"),
         (
             HEAD + USER + 'policy = "nope.json"\n',
@@ -336,6 +342,142 @@ def test_a_secret_that_there_is_not_names_the_nearest(file: Path) -> None:
         open_project(file).dynamic_secret("AWS_USR")
 
 
+def test_a_project_leases_by_name(file: Path, aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block gets a lease of the project's manager, which ends with it; an unknown name is told at once."""
+    for name, value in aws.environment().items():
+        monkeypatch.setenv(name, value)
+    file.write_text(HEAD + 'store = "memory://"\n' + USER, encoding="utf-8")
+
+    with dynsecrets.open_project(file) as project:
+        with project.lease("AWS_USER", "15m", metadata={"why": "a test"}) as lease:
+            (record,) = project.manager.records(state="active")
+            assert (record.id, record.metadata["why"]) == (lease.id, "a test")
+            assert timedelta(minutes=14) < lease.remaining <= timedelta(minutes=15)
+        with project.renewing("AWS_USER", "15m", overlap="1s") as renewer:
+            assert renewer.current.id != lease.id
+        for method in (project.lease, project.renewing):
+            with pytest.raises(InvalidConfig, match="did you mean AWS_USER"):
+                method("AWS_USR")
+
+        assert aws.users() == []
+
+
+# Integrations of other packages
+
+
+OTHER = """
+import attrs
+from dynsecrets import Integration, InvalidConfig, SecretOptions
+
+
+@attrs.frozen(kw_only=True)
+class DatabaseOptions(SecretOptions):
+    member_of: str
+    connection_limit: int = attrs.field(default=1, validator=attrs.validators.instance_of(int))
+
+
+class Database(Integration):
+    kind = "example-database"
+    options_type = DatabaseOptions
+
+    def __init__(self, name, *, host, password, port=5432):
+        if host == "nowhere":
+            raise InvalidConfig("host 'nowhere' is not a host")
+        if port == 0:
+            raise ValueError(password)
+        super().__init__(name)
+        self.url = f"{host}:{port}"
+        self.password = password
+
+    def plan(self, config):
+        return {}
+
+    def provision(self, plan, config, ttl):
+        raise NotImplementedError
+
+    def revoke(self, handle):
+        pass
+
+
+class Anything(Database):
+    def __init__(self, name, **options):
+        super().__init__(name, **options)
+"""
+DATABASE = '[integrations.db]\ntype = "example-database"\nhost = "db.internal"\npassword = { env = "DB_PASSWORD" }\n'
+READER = '[dynamic_secrets.READER]\nintegration = "db"\nmember_of = "readers"\n'
+
+
+@pytest.fixture
+def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install a distribution that declares two integrations, as pip would."""
+    site = tmp_path / "site"
+    metadata = site / "example_database-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    metadata.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: example-database\nVersion: 1.0\n")
+    metadata.joinpath("entry_points.txt").write_text(
+        "[dynsecrets.integrations]\n"
+        "example-database = example_database:Database\n"
+        "example-anything = example_database:Anything\n"
+    )
+    site.joinpath("example_database.py").write_text(OTHER)
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.delitem(sys.modules, "example_database", raising=False)
+    monkeypatch.setenv("DB_PASSWORD", SECRET)
+
+
+@pytest.mark.usefixtures("other")
+def test_the_table_of_any_integration_is_its_constructors_arguments(file: Path) -> None:
+    """Its class is found by its kind; variables are read; a dynamic secret takes the options of the integration."""
+    file.write_text(HEAD + DATABASE + READER + 'connection_limit = 3\ndefault_ttl = "5m"\n', encoding="utf-8")
+
+    project = open_project(file)
+    config = project.dynamic_secret("READER")
+
+    assert (config.integration.name, config.integration.kind) == ("db", "example-database")
+    assert (vars(config.integration)["url"], vars(config.integration)["password"]) == ("db.internal:5432", SECRET)
+    assert str(config.options) == "DatabaseOptions(member_of='readers', connection_limit=3)"
+    assert config.default_ttl == timedelta(minutes=5)
+
+
+@pytest.mark.usefixtures("other")
+def test_a_class_that_takes_anything_gets_anything(file: Path) -> None:
+    """Where a constructor takes any keyword argument, no key is unknown."""
+    file.write_text(HEAD + DATABASE.replace("database", "anything") + "port = 1\n", encoding="utf-8")
+
+    (db,) = open_project(file).integrations.values()
+
+    assert vars(db)["url"] == "db.internal:1"
+
+
+@pytest.mark.usefixtures("other")
+@pytest.mark.parametrize(
+    ("toml", "says"),
+    [
+        (DATABASE + "hots = 1\n", r"\[integrations\.db\]: unknown key 'hots'; did you mean host\?"),
+        (DATABASE.replace('host = "db.internal"', ""), r"\[integrations\.db\]: host must be given"),
+        (DATABASE.replace("database", "databas"), "unknown type 'example-databas'; did you mean example-database"),
+        (DATABASE.replace("db.internal", "nowhere"), r"\[integrations\.db\]: host 'nowhere' is not a host"),
+        (DATABASE + "port = 0\n", r"\[integrations\.db\]: Database refuses what it was given: ValueError"),
+        (DATABASE.replace("DB_PASS", "NO_PASS"), r"\[integrations\.db\]: password: .* NO_PASSWORD is not set"),
+        (DATABASE + READER + "tags = {}\n", r"\[dynamic_secrets\.READER\]: unknown key 'tags'; there is integration, "),
+        (DATABASE + READER + "conection_limit = 1\n", "unknown key 'conection_limit'; did you mean connection_limit"),
+        (DATABASE + READER + 'connection_limit = "x"\n', r"\[dynamic_secrets\.READER\]: .*connection_limit"),
+        (DATABASE + READER.replace("member_of", "# "), r"\[dynamic_secrets\.READER\]: .* needs the option member_of"),
+    ],
+)
+def test_a_mistake_in_another_integrations_table_is_told(toml: str, says: str, file: Path) -> None:
+    """Unknown and missing keys, and what the class refuses, are told by table and key; no value that may be secret."""
+    file.write_text(HEAD + toml, encoding="utf-8")
+
+    with pytest.raises(InvalidConfig, match=says) as caught, open_project(file) as project:
+        assert (project.integrations, project.dynamic_secrets) is None
+
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert SECRET not in repr(error)
+        error = error.__cause__ or error.__context__
+
+
 # Anything
 
 
@@ -356,14 +498,14 @@ def tables(known: Iterable[str], given_always: dict[str, Any]) -> st.SearchStrat
     )
 
 
+INTEGRATIONS = tables(integration_keys(AwsIamIntegration)[0], {"type": "aws-iam"})
+DYNAMIC_SECRETS = tables(dynamic_secret_keys(AwsIamIntegration), {"integration": "aws"})
 FILES = st.fixed_dictionaries(
     {"project": st.just("p"), "environment": st.just("e"), "config": st.just("c")},
     optional={
         "store": st.just("memory://"),
-        "integrations": st.one_of(VALUES, tables(INTEGRATION, {"type": "aws-iam"}).map(lambda made: {"aws": made})),
-        "dynamic_secrets": st.one_of(
-            VALUES, tables(DYNAMIC_SECRET, {"integration": "aws"}).map(lambda made: {"AWS_USER": made})
-        ),
+        "integrations": st.one_of(VALUES, INTEGRATIONS.map(lambda made: {"aws": made})),
+        "dynamic_secrets": st.one_of(VALUES, DYNAMIC_SECRETS.map(lambda made: {"AWS_USER": made})),
         "secrets": st.one_of(VALUES, st.dictionaries(st.text(max_size=3), VALUES, max_size=2)),
     },
 )
@@ -377,7 +519,7 @@ def test_any_file_is_read_or_refused(content: dict[str, Any]) -> None:
     said = "dynsecrets.toml: all is well"
 
     try:
-        with Project(file, project_file._checked(content, file)) as project:
+        with Project(file, check_project(content, str(file))) as project:
             assert None not in (project.integrations, project.dynamic_secrets, project.secrets_config)
     except InvalidConfig as error:
         said = str(error)

@@ -14,18 +14,28 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from dynsecrets._internal.log import logger
-from dynsecrets.cli.commands.download import outlives_process, take_back
+from dynsecrets.cli.arguments import add_ttl
+from dynsecrets.cli.command import Command
+from dynsecrets.cli.handover import check_outlives_process, take_back
 from dynsecrets.cli.interrupts import leave
 from dynsecrets.errors import InvalidConfig, InvalidTTL
-from dynsecrets.model.capabilities import find_credentials
+from dynsecrets.model.capabilities import AwsSessions, find_credentials, lack
 from dynsecrets.model.ttl import format_ttl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dynsecrets.cli.arguments import Parser
     from dynsecrets.cli.console import Console
     from dynsecrets.project_file import Project
 
+_EPILOG: Final = """\
+in ~/.aws/config:
+  [profile app]
+  credential_process = dynsecrets --config /srv/app/dynsecrets.toml credential-process AWS_USER
+
+An SDK asks again when 15 minutes are left, so a TTL under 30 minutes is refused. Each process that uses the profile
+leases a user of its own, and each aws command is a process: for many of them use dynsecrets run --aws -- sh."""
 SHORTEST: Final = timedelta(minutes=30)
 #: How long the SDK is kept waiting for others' leftovers, at the most.
 _REAPING_S: Final = 10.0
@@ -33,18 +43,25 @@ _REAPING_S: Final = 10.0
 _RUNNING: Final = "DYNSECRETS_CREDENTIAL_PROCESSES"
 
 
-def credential_process(console: Console) -> int:
+def _add_arguments(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the dynamic secret")
+    add_ttl(parser)
+
+
+def _credential_process(console: Console) -> int:
     """Print a lease that outlives this process, as the protocol wants it, and nothing else."""
     options = console.options
     with console.project() as project:
         config = project.dynamic_secret(options.name)
+        if not isinstance(config.integration, AwsSessions):
+            raise lack(config.integration, AwsSessions)
         ttl = config.ttl(options.dynamic_ttl)
         if ttl < SHORTEST:
             raise InvalidTTL(
                 f"the TTL of {config.name} is {format_ttl(ttl)!r}, and credential-process takes {format_ttl(SHORTEST)} "
-                "or more: SDKs ask again when 15 minutes remain, so a shorter one would be a user for each call"
+                "or more: SDKs ask again when 15 minutes remain, so each call would lease anew"
             )
-        outlives_process(project)
+        check_outlives_process(project)
         console.check_output()
         with _not_from_itself(f"{project.path.absolute()}#{config.name}"):
             # Before there is another thread, which can't be asked for the code of an MFA device.
@@ -94,3 +111,13 @@ def _reap(project: Project) -> None:
         project.manager.reap(integrations=project.integrations.values())
     except Exception as exc:
         logger.warning("Overdue leases could not be reaped: %s", exc)
+
+
+COMMAND: Final = Command(
+    name="credential-process",
+    summary="serve a profile of the AWS config file",
+    description="Leases a user and prints it as AWS's credential_process protocol wants it.",
+    epilog=_EPILOG,
+    add_arguments=_add_arguments,
+    action=_credential_process,
+)

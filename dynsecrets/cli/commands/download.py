@@ -7,35 +7,57 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from dynsecrets.cli.arguments import add_ttl
+from dynsecrets.cli.command import Command
 from dynsecrets.cli.errors import UsageError
-from dynsecrets.cli.interrupts import undisturbed
-from dynsecrets.errors import DynsecretsError, InvalidConfig
+from dynsecrets.cli.handover import check_outlives_process, take_back
+from dynsecrets.delivery.formats import FORMATS
+from dynsecrets.delivery.name_transformers import NAME_TRANSFORMERS
+from dynsecrets.errors import InvalidConfig
 
 if TYPE_CHECKING:
+    from dynsecrets.cli.arguments import Parser
     from dynsecrets.cli.console import Console
-    from dynsecrets.delivery.secrets import Secrets
-    from dynsecrets.model.lease import Lease
-    from dynsecrets.project_file import Project
 
+_DESCRIPTION: Final = """\
+Leases each dynamic secret, and writes its values and the static ones. The leases live until their TTL: run is safer,
+since it revokes them when the command ends."""
+_EPILOG: Final = """\
+examples:
+  dynsecrets secrets download --no-file | jq -r .AWS_USER_ARN
+  dynsecrets secrets download --format env .env && (set -a; . ./.env; ./server)
+  dynsecrets secrets download --format docker app.env && docker run --env-file app.env app
+
+A file is made with mode 0600 and never overwrites another. If it can't be written, the leases are revoked."""
 #: Made by us, for us alone, at the very place that was named.
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
-def download(console: Console) -> int:
+def _add_arguments(parser: Parser) -> None:
+    parser.add_argument("file", nargs="?", metavar="FILE", help="the file to make")
+    parser.add_argument("--no-file", action="store_true", help="write to standard output")
+    parser.add_argument("--format", choices=FORMATS, default="json", metavar="FORMAT", help=", ".join(FORMATS))
+    parser.add_argument(
+        "--name-transformer", choices=NAME_TRANSFORMERS, metavar="NAME", help=", ".join(NAME_TRANSFORMERS)
+    )
+    add_ttl(parser)
+
+
+def _download(console: Console) -> int:
     """Lease, render, and write; whatever goes wrong on the way, the leases are revoked and no file is left."""
     options = console.options
     if options.no_file == (options.file is not None):
-        raise UsageError("name the FILE to make, or give --no-file for standard output", "secrets download")
+        raise UsageError("name the FILE to make, or give --no-file for standard output")
     file = None if options.no_file else _free(options.file)
     if file is None:
         console.check_output()
     with console.project() as project:
         config = project.secrets_config
         if config.dynamic_secrets:
-            outlives_process(project)
+            check_outlives_process(project)
         secrets = config.download(dynamic_secrets_ttl_sec=options.dynamic_ttl)
         try:
-            text = secrets.render(options.format)
+            text = secrets.render(options.format, options.name_transformer)
             if file is None:
                 console.write(text)
             else:
@@ -46,24 +68,6 @@ def download(console: Console) -> int:
             take_back(secrets, error)
             raise
     return 0
-
-
-def take_back(leased: Lease | Secrets, error: BaseException) -> None:
-    """Revoke what nobody got because of an error; where that fails too, the error says so."""
-    with undisturbed():
-        try:
-            leased.revoke()
-        except DynsecretsError as failure:
-            error.add_note(str(failure))
-
-
-def outlives_process(project: Project) -> None:
-    """Raise ``InvalidConfig`` where the leases would end with this process: nobody could use what it hands over."""
-    if not getattr(project.store, "outlives_process", True):
-        raise InvalidConfig(
-            "leases of a store in memory end with the process that asked, so there would be nothing to hand over; "
-            "use another store, or `dynsecrets run`"
-        )
 
 
 def write_new(file: Path, data: bytes) -> None:
@@ -84,7 +88,17 @@ def _free(name: str) -> Path:
     """Return the path of a file that isn't there yet, in a folder that is."""
     file = Path(name)
     if os.path.lexists(file):
-        raise InvalidConfig(f"{file} exists already, and is not overwritten; remove it, or name another file")
+        raise InvalidConfig(f"{file} exists already and is not overwritten; remove it, or name another file")
     if not file.parent.is_dir():
-        raise InvalidConfig(f"{file}: there is no folder {file.parent}")
+        raise InvalidConfig(f"{file}: the folder {file.parent} doesn't exist")
     return file
+
+
+COMMAND: Final = Command(
+    name="secrets download",
+    summary="lease, and write all values",
+    description=_DESCRIPTION,
+    epilog=_EPILOG,
+    add_arguments=_add_arguments,
+    action=_download,
+)

@@ -1,28 +1,40 @@
-"""``leases``, ``revoke`` and ``reap``: ``LeaseManager.records``, ``revoke`` and ``reap``."""
+"""``leases``: ``LeaseManager.records``."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from dynsecrets._internal.messages import did_you_mean, safe_repr
-from dynsecrets.cli.errors import FAILED
-from dynsecrets.cli.tables import table
-from dynsecrets.errors import DynsecretsError, InvalidConfig
+from dynsecrets.cli.command import Command
+from dynsecrets.cli.errors import one_line
 from dynsecrets.model.record import remaining
 from dynsecrets.model.timestamps import to_milliseconds
 from dynsecrets.model.ttl import format_ttl
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dynsecrets.cli.arguments import Parser
     from dynsecrets.cli.console import Console
     from dynsecrets.model.record import LeaseRecord
     from dynsecrets.project_file import Project
 
-_HEADS = ("ID", "NAME", "STATE", "REMAINING", "USER")
+_EPILOG: Final = """\
+examples:
+  dynsecrets leases
+  dynsecrets leases --json | jq -r '.[] | select(.stuck) | .id'
+
+STATE is pending, active, revoking or revoked. A revocation that failed often is marked "stuck": have a look."""
+_HEADS: Final = ("ID", "NAME", "STATE", "REMAINING", "CREDENTIAL")
 
 
-def list_leases(console: Console) -> int:
+def _add_arguments(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="an array of objects, one for each lease")
+    parser.add_argument("--all", action="store_true", help="those revoked in the last seven days too")
+
+
+def _list_leases(console: Console) -> int:
     """Print the leases, oldest first."""
     with console.project() as project:
         console.progress.say("reading the records of leases ...")
@@ -30,45 +42,17 @@ def list_leases(console: Console) -> int:
         console.progress.say("")
         now = datetime.now(UTC)
         if console.options.json:
-            listed = [as_json(record, now) for record in records]
+            listed = [as_json(record, now, _describe(project, record)) for record in records]
             console.write(json.dumps(listed, indent=2, ensure_ascii=False) + "\n")
         elif records:
-            console.write("\n".join(table(_HEADS, [_row(record, now) for record in records])) + "\n")
+            rows = [_row(record, now, _describe(project, record)) for record in records]
+            console.write("\n".join(table(_HEADS, rows)) + "\n")
         else:
             console.complain("there are no leases")
     return 0
 
 
-def revoke(console: Console) -> int:
-    """Revoke leases by their ids, each whatever becomes of the others."""
-    status = 0
-    with console.project() as project:
-        for lease_id in dict.fromkeys(console.options.ids):
-            console.progress.say(f"revoking {lease_id} ...")
-            try:
-                record = project.manager.get(lease_id)
-                if record.live:
-                    _check_integration(project, record)
-                project.manager.revoke(lease_id)
-            except DynsecretsError as error:
-                status = FAILED
-                console.report(error)
-    return status
-
-
-def reap(console: Console) -> int:
-    """Revoke what is overdue, and print how many leases that were."""
-    with console.project() as project:
-        console.progress.say("revoking what is overdue ...")
-        report = project.manager.reap(integrations=project.integrations.values())
-        console.progress.say("")
-        console.write(
-            f"{len(report.revoked)} revoked, {len(report.failed)} failed, {len(report.skipped)} left to others\n"
-        )
-    return FAILED if report.failed else 0
-
-
-def as_json(record: LeaseRecord, now: datetime) -> dict[str, Any]:
+def as_json(record: LeaseRecord, now: datetime, credential: str) -> dict[str, Any]:
     """Return a record as ``leases --json`` shows it; times as text, and ``null`` where there is none."""
     return {
         "id": record.id,
@@ -76,6 +60,7 @@ def as_json(record: LeaseRecord, now: datetime) -> dict[str, Any]:
         "integration": record.integration,
         "state": str(record.state),
         "stuck": record.stuck,
+        "credential": credential,
         "user": record.handle.get("user_name"),
         "remaining_s": None if record.expires_at is None else int(_left(record, now).total_seconds()),
         "created_at": _moment(record.created_at),
@@ -90,10 +75,26 @@ def as_json(record: LeaseRecord, now: datetime) -> dict[str, Any]:
     }
 
 
-def _row(record: LeaseRecord, now: datetime) -> tuple[str, ...]:
+def _row(record: LeaseRecord, now: datetime, credential: str) -> tuple[str, ...]:
     left = "" if record.expires_at is None else format_ttl(_left(record, now))
     state = f"{record.state} (stuck)" if record.stuck else str(record.state)
-    return record.id, record.name, state, left, record.handle.get("user_name", "")
+    return record.id, record.name, state, left, credential
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table: columns two blanks apart, and nothing in them that a terminal would obey."""
+    cells = [list(heads), *([one_line(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+
+
+def _describe(project: Project, record: LeaseRecord) -> str:
+    """Return what the integration calls what was leased; where the file doesn't have it, the integration's name."""
+    integration = project.integrations.get(record.integration)
+    try:
+        return f"of {record.integration}" if integration is None else integration.describe(record.handle)
+    except Exception as exc:  # Of a damaged record, or of somebody else's class: the others are to be listed.
+        return f"of {record.integration} ({type(exc).__name__})"
 
 
 def _left(record: LeaseRecord, now: datetime) -> timedelta:
@@ -107,11 +108,11 @@ def _moment(moment: datetime | None) -> str | None:
     return None if moment is None else to_milliseconds(moment)
 
 
-def _check_integration(project: Project, record: LeaseRecord) -> None:
-    """Raise ``InvalidConfig`` where the file has no integration to revoke a lease with."""
-    if record.integration not in project.integrations:
-        near = did_you_mean(record.integration, project.integrations)
-        raise InvalidConfig(
-            f"lease {record.id} was made with the integration {safe_repr(record.integration)}, which {project.path} "
-            f"doesn't have{near}"
-        )
+COMMAND: Final = Command(
+    name="leases",
+    summary="list the leases that live",
+    description="Lists the leases.",
+    epilog=_EPILOG,
+    add_arguments=_add_arguments,
+    action=_list_leases,
+)

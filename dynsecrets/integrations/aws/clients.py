@@ -74,15 +74,6 @@ class AwsClients:
         """The region given, or the one that boto3 finds."""
         return self._region or self.cache.session().region_name
 
-    def find_credentials(self) -> None:
-        """Have boto3 find the credentials, which clients share, in the calling thread."""
-        find = getattr(self.cache.session(), "get_credentials", None)
-        with self._identities_lock:
-            credentials = find() if callable(find) else None
-        if credentials is not None:
-            # Of a role they are asked for only now.
-            credentials.get_frozen_credentials()
-
     def iam(self) -> Any:
         """Return the IAM client."""
         return self.cache.get("iam", self._make_iam)

@@ -17,6 +17,7 @@ from dynsecrets._aws.client_cache import check_client_options
 from dynsecrets._aws.error_codes import UNKNOWN_KEY, code_of
 from dynsecrets._internal.concurrency import Fanout, Outcome
 from dynsecrets.integrations.aws import required_policy, verification
+from dynsecrets.integrations.aws.client_config import make_client_config
 from dynsecrets.integrations.aws.clients import AwsClients, check_credentials
 from dynsecrets.integrations.aws.errors import scrub, translate
 from dynsecrets.integrations.aws.iam_api import IamApi
@@ -70,14 +71,15 @@ class AwsIamIntegration(Integration):
         session_token: str | None = None,
         region: str | None = None,
         endpoint_url: str | None = None,
-        botocore_config: Config | None = None,
+        botocore_config: Config | Mapping[str, Any] | None = None,
         path: str = "/dynsecrets/",
         username_prefix: str = "Dynsecrets-Dynamic-",
         policy_name_prefix: str = "dynsecrets-policy-",
     ) -> None:
         super().__init__(name)
         keys = check_credentials(session, profile, access_key_id, secret_access_key, session_token)
-        check_client_options(session, region, endpoint_url, botocore_config)
+        client_config = make_client_config(botocore_config)
+        check_client_options(session, region, endpoint_url, client_config)
         self.path: Final = check_path(path)
         self.username_prefix: Final = check_prefix(username_prefix, what="username_prefix", longest=MAX_USER_NAME)
         self.policy_name_prefix: Final = check_prefix(
@@ -89,10 +91,12 @@ class AwsIamIntegration(Integration):
             keys=keys,
             region=region,
             endpoint_url=endpoint_url,
-            config=botocore_config,
+            config=client_config,
         )
         self._api: Final = IamApi(self.clients, path=self.path, username_prefix=self.username_prefix)
         self._fanout: Final = Fanout(_THREADS, f"dynsecrets-{name}")
+        self._profile: Final = profile
+        self._region: Final = region
 
     def __repr__(self) -> str:
         """Show the name and what leased users are told by; no credentials."""
@@ -133,7 +137,7 @@ class AwsIamIntegration(Integration):
     def find_credentials(self) -> None:
         """Find the integration's own credentials: a profile may have a role with MFA, whose code is asked for."""
         try:
-            self.clients.find_credentials()
+            self.clients.cache.find_credentials()
         except Exception as exc:
             raise translate(exc, "Finding the integration's credentials") from scrub(exc)
 
@@ -206,6 +210,23 @@ class AwsIamIntegration(Integration):
     def name_of(self, handle: Mapping[str, str]) -> str:
         """Return the user's name."""
         return handle.get("user_name", "")
+
+    def endpoint(self) -> str:
+        """Return the URL that calls of IAM go to."""
+        return str(self.clients.iam().meta.endpoint_url)
+
+    def settings(self) -> dict[str, str | None]:
+        """Return the arguments that make an integration like this one where boto3 finds the credentials."""
+        return {
+            "name": self.name,
+            **dict.fromkeys(("session", "access_key_id", "secret_access_key", "session_token", "botocore_config")),
+            "profile": self._profile,
+            "region": self._region,
+            "endpoint_url": self.clients.endpoint_url,
+            "path": self.path,
+            "username_prefix": self.username_prefix,
+            "policy_name_prefix": self.policy_name_prefix,
+        }
 
     def verify(self, *configs: DynamicSecretConfig) -> Identity:
         """Say who the credentials are, and prove that they can do the job on one canary user.

@@ -17,7 +17,8 @@ import pytest
 
 from dynsecrets import DynsecretsError, LeaseExpired
 from dynsecrets.child_process.credentials_endpoint import CredentialsEndpoint, describe, expiration
-from support.fakes import FakeClock, aws_values, make_lease
+from dynsecrets.testing import FakeClock
+from support.fakes import aws_values, make_lease
 from support.processes import wait_until
 from support.renewal import RENEWED_S, TTL_S, outage, renewer_of
 from support.world import together
@@ -323,6 +324,6 @@ def test_others_get_the_empty_text(user_agent: str) -> None:
 def test_the_endpoint_knows_who_asks() -> None:
     """The answer is for the SDK that the request names."""
     with CredentialsEndpoint(lambda name: describe(make_lease(aws_values("made-up")), NOW, name)) as endpoint:
-        asked = [ask(endpoint, **{"User-Agent": name}) for name in ("aws-sdk-java/2.31.1", "Boto3/1.42", None)]
+        asked = [ask(endpoint, **{"User-Agent": name}) for name in ("aws-sdk-java/2.31.1", "Boto3/1.42", "")]
 
     assert ["Token" in json.loads(body) for _, body, _ in asked] == [False, True, True]

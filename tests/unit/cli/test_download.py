@@ -65,6 +65,17 @@ def test_each_format_can_be_downloaded(name: str, work: Workplace) -> None:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+def test_names_can_be_transformed(work: Workplace, aws: Account) -> None:
+    """``--name-transformer`` spells the names as their readers do; one that the format can't have revokes."""
+    done = work.run("secrets", "download", "--no-file", "--name-transformer", "tf-var")
+    refused = work.run("secrets", "download", "x.env", "--format", "env", "--name-transformer", "lower-kebab")
+
+    assert json.loads(done.stdout)["TF_VAR_database_password"] == PASSWORD
+    assert refused.returncode == 1
+    assert "can't be the name of an environment variable" in only_line(refused)
+    assert len(aws.users()) == 1
+
+
 def test_the_ttl_can_be_chosen(work: Workplace) -> None:
     """``--dynamic-ttl`` is the TTL of each lease."""
     work.run("secrets", "download", "--no-file", "--dynamic-ttl", "3h")
@@ -95,7 +106,7 @@ def test_a_file_is_never_overwritten(work: Workplace, aws: Account) -> None:
     gone = work.run("secrets", "download", "no-folder/x.env")
 
     assert gone.returncode == 1
-    assert "there is no folder no-folder" in only_line(gone)
+    assert "the folder no-folder doesn't exist" in only_line(gone)
     assert (work.folder / "there.env").read_text(encoding="utf-8") == "mine"
     assert not (work.folder / "nowhere").exists()
     assert work.leases("--all") == []

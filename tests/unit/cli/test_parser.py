@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -13,48 +13,86 @@ from hypothesis import strategies as st
 
 import dynsecrets
 from dynsecrets.__main__ import main
+from dynsecrets.cli.commands import COMMANDS
 from dynsecrets.cli.errors import UsageError
 from dynsecrets.cli.parser import make_parser
-from dynsecrets.cli.words import COMMANDS, split
 from support.cli import only_line
 from support.places import ROOT
 from support.processes import clean_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+
+def parsed(typed: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the options that aren't as they are by default, and the child's words."""
+    options = vars(make_parser()[0].parse_args(typed))
+    child: list[str] = options.pop("child", [])
+    chosen = options.pop("chosen")
+    options.pop("command")
+    name = () if chosen is None else (chosen.name,)
+    return {"name": name, **{key: value for key, value in options.items() if value not in (None, False)}}, child
 
 
 @pytest.mark.parametrize(
     ("typed", "own", "child"),
     [
-        ("run -- ls -l", "run", "ls -l"),
-        ("run ls --config x", "run", "ls --config x"),
-        ("run -- -- x", "run", "-- x"),
-        ("run --config f ls", "run --config=f", "ls"),
-        ("--config f run ls --config g", "--config=f run", "ls --config g"),
-        ("run --dynamic-ttl 3h ls", "run --dynamic-ttl=3h", "ls"),
-        ("run --dynamic-ttl -5m ls", "run --dynamic-ttl=-5m", "ls"),
-        ("run --aws ls -l", "run --aws", "ls -l"),
-        ("run --aws AWS_USER ls", "run --aws=AWS_USER", "ls"),
-        ("run --aws aws_user -- ls", "run --aws=aws_user", "ls"),
-        ("run --aws -- ls", "run --aws", "ls"),
-        ("run --aws --renew ls", "run --aws --renew", "ls"),
-        ("run --aws", "run --aws", ""),
-        ("run --preserve-env A", "run --preserve-env", "A"),
-        ("run --preserve-env=A,B -- env", "run --preserve-env=A,B", "env"),
-        ("run --dynamic-ttl -- ls", "run --dynamic-ttl", "ls"),
-        ("run - x", "run", "- x"),
-        ("run", "run", ""),
-        ("run run run", "run", "run run"),
-        ("secrets --config f download --no-file", "secrets --config=f download --no-file", ""),
-        ("--debug leases --json", "--debug leases --json", ""),
-        ("revoke -- run", "revoke -- run", ""),
-        ("", "", ""),
+        ("run -- ls -l", {}, "-- ls -l"),
+        ("run ls --config x", {}, "ls --config x"),
+        ("run -- -- x", {}, "-- -- x"),
+        ("run ls -- x", {}, "ls -- x"),
+        ("run --config f ls", {"config": "f"}, "ls"),
+        ("--config f run ls --config g", {"config": "f"}, "ls --config g"),
+        ("--config f run --config g ls", {"config": "g"}, "ls"),
+        ("run --dynamic-ttl 3h ls", {"dynamic_ttl": "3h"}, "ls"),
+        ("run --dynamic-ttl=3h ls -5m", {"dynamic_ttl": "3h"}, "ls -5m"),
+        ("run --aws ls -l", {"aws": True}, "ls -l"),
+        ("run --aws ls -l -- x", {"aws": True}, "ls -l -- x"),
+        ("run --aws ls", {"aws": True}, "ls"),
+        ("run --aws AWS_USER ls", {"aws": "AWS_USER"}, "ls"),
+        ("run --aws AWS_USER --renew -- ls", {"aws": "AWS_USER", "renew": True}, "-- ls"),
+        ("run --aws AWS_USER --dynamic-ttl 3h ls", {"aws": "AWS_USER", "dynamic_ttl": "3h"}, "ls"),
+        ("run --aws aws_user -- ls", {"aws": "aws_user"}, "-- ls"),
+        ("run --aws=aws_user ls", {"aws": "aws_user"}, "ls"),
+        ("run --aws -- ls", {"aws": True}, "-- ls"),
+        ("run --aws --renew ls", {"aws": True, "renew": True}, "ls"),
+        ("run --aws --renew AWS_USER -- ls", {"aws": True, "renew": True}, "AWS_USER -- ls"),
+        ("run --renew --aws ls --renew", {"aws": True, "renew": True}, "ls --renew"),
+        ("run --aws", {"aws": True}, ""),
+        ("run --preserve-env A", {"preserve_env": True}, "A"),
+        ("run --preserve-env A -- B", {"preserve_env": True}, "A -- B"),
+        ("run --preserve-env -- A", {"preserve_env": True}, "-- A"),
+        ("run --preserve-env=A,B -- env", {"preserve_env": "A,B"}, "-- env"),
+        ("run --preserve-env=A,B --aws env -i", {"preserve_env": "A,B", "aws": True}, "env -i"),
+        ("run --preserve-env=A --preserve-env=B env", {"preserve_env": "B"}, "env"),
+        ("run --aws --preserve-env=A env", {"preserve_env": "A", "aws": True}, "env"),
+        ("run - x", {}, "- x"),
+        ("run", {}, ""),
+        ("run run run", {}, "run run"),
     ],
 )
-def test_the_childs_words_are_left_alone(typed: str, own: str, child: str) -> None:
+def test_the_childs_words_are_left_alone(typed: str, own: dict[str, Any], child: str) -> None:
     """The command's own options end at ``--`` or at the first other word; nothing after it is looked at."""
-    assert split(typed.split()) == (own.split(), child.split())
+    assert parsed(typed.split()) == ({"name": ("run",), **own}, child.split())
+
+
+@pytest.mark.parametrize(
+    ("typed", "own"),
+    [
+        (
+            "secrets --config f download --no-file",
+            {"name": ("secrets download",), "config": "f", "no_file": True, "format": "json"},
+        ),
+        ("--debug leases --json", {"name": ("leases",), "debug": True, "json": True}),
+        ("revoke -- run", {"name": ("revoke",), "ids": ["run"]}),
+        ("policy", {"name": ("policy",), "account_id": "*", "partition": "aws"}),
+        ("", {"name": ()}),
+    ],
+)
+def test_options_stand_before_and_after_a_command(typed: str, own: dict[str, Any]) -> None:
+    """What all commands take is understood at each place."""
+    assert parsed(typed.split()) == (own, [])
 
 
 @pytest.mark.parametrize(
@@ -103,7 +141,7 @@ def test_wrong_usage_is_one_line_and_status_2(
     assert says in line
 
 
-@pytest.mark.parametrize("command", ["", *(name for name in COMMANDS), "secrets download"])
+@pytest.mark.parametrize("command", ["", "secrets", *(command.name for command in COMMANDS)])
 def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The help of each command says what it does, and shows how."""
     status = main([*command.split(), "--help"])
@@ -136,13 +174,6 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
     assert (status, capsys.readouterr().out) == (0, f"dynsecrets {dynsecrets.__version__}\n")
 
 
-def test_every_command_has_a_parser() -> None:
-    """The words that are looked at first are those that argparse knows."""
-    _, made = make_parser()
-
-    assert {name.split()[0] for name in made} == set(COMMANDS)
-
-
 @pytest.mark.parametrize("typed", ["--help", "run --help", "--version", "rum", "run --dynamic-ttl 0 -- ls", "leases"])
 def test_help_and_mistakes_load_nothing_heavy(typed: str, tmp_path: Path) -> None:
     """Neither boto3, botocore nor sqlite3 is loaded for a help or a mistake."""
@@ -163,25 +194,27 @@ def test_help_and_mistakes_load_nothing_heavy(typed: str, tmp_path: Path) -> Non
     assert done.returncode == 0, done
 
 
-@given(own=st.sampled_from(["", "--renew", "--dynamic-ttl 3h", "--aws", "--config f"]), child=st.lists(st.text()))
+@given(
+    own=st.sampled_from(["", "--renew", "--dynamic-ttl 3h", "--aws", "--aws A", "--preserve-env=A", "--config f"]),
+    child=st.lists(st.text()),
+)
 def test_after_two_dashes_nothing_is_ours(own: str, child: list[str]) -> None:
     """Whatever the child's words are, they arrive as they were typed."""
-    assert split(["run", *own.split(), "--", *child])[1] == child
+    assert parsed(["run", *own.split(), "--", *child])[1] == ["--", *child]
 
 
-WORDS = ["run", "secrets", "download", "--aws", "--", "-", "--config", "x", "A", "--debug", ""]
+WORDS = ["run", "secrets", "download", "--aws", "--", "-", "--config", "x", "A", "--debug", "--preserve-env=A", ""]
 
 
 @given(st.lists(st.sampled_from(WORDS)))
 def test_any_words_are_understood_or_refused(typed: list[str]) -> None:
-    """Nothing but a usage error comes of looking at what was typed, and no word is lost."""
+    """Nothing but a usage error comes of what was typed, and a child's words are the last of it."""
     try:
-        own, child = split(typed)
+        _, child = parsed(typed)
     except UsageError:
         return
 
-    joined = [part for word in own for part in ([word] if word in typed else word.split("=", 1))]
-    assert typed in ([*joined, *child], [*joined, "--", *child])
+    assert child == typed[len(typed) - len(child) :]
 
 
 def test_a_help_that_nobody_reads_is_one_line(tmp_path: Path) -> None:

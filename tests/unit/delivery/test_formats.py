@@ -318,19 +318,19 @@ def test_half_a_surrogate_pair_is_refused(format: str) -> None:  # noqa: A002  #
 @pytest.mark.parametrize(
     ("given", "shown"),
     [
-        ("jso", r"format 'jso' is not known \(did you mean json\?\); give one of json, env, "),
-        ("dotenv", r"format 'dotenv' is not known \(did you mean env\?\)"),
-        ("JSON", r"format 'JSON' is not known \(did you mean json\?\)"),
-        ("env_no_quotes", r"format 'env_no_quotes' is not known \(did you mean env-no-quotes\?\)"),
-        ("xml", r"format 'xml' is not known \(did you mean yaml\?\)"),
+        ("jso", r"format 'jso' is not known; did you mean json\?"),
+        ("dotenv", r"format 'dotenv' is not known; did you mean env\?"),
+        ("JSON", r"format 'JSON' is not known; did you mean json\?"),
+        ("env_no_quotes", r"format 'env_no_quotes' is not known; did you mean env-no-quotes\?"),
+        ("xml", r"format 'xml' is not known; there is json, env, env-no-quotes, yaml, docker, dotnet-json"),
         ("toml", r"format 'toml' is not known"),
-        ("", r"format '' is not known; give one of"),
-        (None, r"format None is not known; give one of"),
-        (["json"], r"format of type list is not known; give one of"),
+        ("", r"format '' is not known; there is json, "),
+        (None, r"format None is not known; there is json, "),
+        (["json"], r"format of type list is not known; there is json, "),
     ],
 )
 def test_an_unknown_format_is_refused(given: object, shown: str) -> None:
-    """The error quotes what was given, and names the nearest of the formats and all of them."""
+    """The error quotes what was given, and names the nearest of the formats, or all of them where none is near."""
     with pytest.raises(InvalidConfig, match=shown):
         render({}, given)  # type: ignore[arg-type]
 

@@ -83,13 +83,51 @@ def test_rendered_json_is_the_mapping(world: World) -> None:
     assert json.loads(secrets.render("json")) == dict(secrets)
 
 
+def test_names_are_spelt_as_readers_spell_them(world: World) -> None:
+    """A name transformer renames all, the labels of the config too; they are sorted as they are written then."""
+    secrets = download(world, {"API_KEY": "k", "A_URL": "u"})
+
+    read = json.loads(secrets.render("json", "camel"))
+
+    assert (read["apiKey"], read["aUrl"], read["oneLeaseId"]) == ("k", "u", secrets["ONE_LEASE_ID"])
+    assert {"dynsecretsProject", "dynsecretsEnvironment", "dynsecretsConfig"} <= set(read)
+    assert list(read) == sorted(read)
+    assert repr(secrets.render("json", name_transformer="camel")) == repr(MASK)
+
+
+def test_dotnet_json_has_dotnet_names_when_asked_for_them(world: World) -> None:
+    """By itself ``dotnet-json`` keeps the names but for two underscores; with ``dotnet`` words are capitalised."""
+    secrets = download(world, {"SMTP__USER_NAME": "n"})
+
+    assert json.loads(secrets.render("dotnet-json"))["SMTP:USER_NAME"] == "n"
+    assert json.loads(secrets.render("dotnet-json", "dotnet"))["Smtp:UserName"] == "n"
+
+
+@pytest.mark.parametrize("format", ["env", "env-no-quotes", "docker"])
+def test_names_that_no_environment_can_have_are_refused(world: World, format: str) -> None:  # noqa: A002  # As above.
+    """Dashes are fine in JSON, and an error that names the first of them where variables are set."""
+    secrets = download(world, {"API_KEY": "k"})
+
+    assert "api-key" in secrets.render("json", "lower-kebab")
+    with pytest.raises(InvalidConfig, match=f"'api-key' can't be the name .* the format {format} needs"):
+        secrets.render(format, "lower-kebab")
+
+
+def test_names_that_fall_together_are_refused(world: World) -> None:
+    """Two names that become one are named."""
+    secrets = download(world, {"A_B": "1", "A__B": "2"})
+
+    with pytest.raises(InvalidConfig, match="camel makes aB of both A_B and A__B"):
+        secrets.render("json", "camel")
+
+
 def test_what_a_format_cannot_carry_revokes_nothing(world: World) -> None:
     """The error names the key; the leases are the caller's to keep or revoke."""
     secrets = download(world, {"PEM": "canary\nvalue"})
 
     with pytest.raises(InvalidConfig, match=r"^PEM can't be written as docker") as caught:
         secrets.render("docker")
-    with pytest.raises(InvalidConfig, match=r"format 'dokcer' is not known \(did you mean docker\?\)"):
+    with pytest.raises(InvalidConfig, match=r"format 'dokcer' is not known; did you mean docker\?"):
         secrets.render("dokcer")
 
     assert "canary" not in str(caught.value)

@@ -68,6 +68,47 @@ def test_masked_text_is_text(canary: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert type(str(masked)) is str
 
 
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda text: text[4:30],
+        lambda text: text[5],
+        list,
+        lambda text: list(reversed(text)),
+        lambda text: text.split("-"),
+        lambda text: text.rsplit("-", 1),
+        lambda text: text.splitlines(),
+        lambda text: text.partition("-"),
+        lambda text: text.rpartition("-"),
+        lambda text: text.strip().lstrip("a").rstrip("z"),
+        lambda text: text.removeprefix("a").removesuffix("z"),
+        lambda text: text.replace("-", "").translate({45: None}).expandtabs(),
+        lambda text: (text.center(50), text.ljust(50), text.rjust(50), text.zfill(50)),
+        lambda text: (text.lower(), text.upper(), text.casefold(), text.capitalize(), text.swapcase(), text.title()),
+    ],
+)
+def test_parts_of_masked_text_are_masked(take: Callable[[str], Any]) -> None:
+    """What is taken out of a secret is what plain text would give, and is masked as well."""
+    text = "abcdefgh-ijklmnopqrst-uvwxyz-0123456789"
+
+    parts = take(MaskedStr(text))
+
+    assert parts == take(text)
+    assert all(type(part) is MaskedStr for part in ([parts] if isinstance(parts, str) else parts))
+    assert not any(letter.isalnum() for letter in repr(parts))
+
+
+def test_what_is_composed_with_masked_text_is_plain(canary: str) -> None:
+    """Who puts a secret into a URL, a header or a signature means to use it."""
+    masked = MaskedStr(canary)
+
+    composed = [f"x{masked}", "x" + masked, masked + "x", f"{masked}x{masked}", f"x{masked}"]
+
+    assert {type(each) for each in composed} == {str}
+    assert all(canary in each for each in composed)
+    assert type(masked.encode()) is bytes
+
+
 def test_masked_text_is_pickled_and_copied_as_plain_text(canary: str) -> None:
     """Whoever took a secret out of its lease can send it on, as text without a class of this library."""
     masked = MaskedStr(canary)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from support.pytest_projects import summary
+from support.pytest_projects import MEMORY, summary
 
 if TYPE_CHECKING:
     from support.accounts import Account
@@ -32,6 +32,17 @@ def cloud():
 def dynsecrets_config(cloud):
     return CONFIG
 """
+#: A project on a third party that could be AWS by its address, though no mock knows anything of it.
+AMAZON: Final = MEMORY.replace(
+    "aws = MemoryIntegration()",
+    """
+class Amazon(MemoryIntegration):
+    def endpoint(self):
+        return "https://iam.amazonaws.com"
+
+aws = Amazon()
+""",
+)
 #: Nobody listens there: a call that leaves the mock fails.
 NOWHERE: Final = "http://127.0.0.1:9"
 
@@ -132,6 +143,7 @@ def test_what_a_mock_does_not_answer_is_real(project: Project, aws_env: Account)
         """
 from moto import mock_aws
 from conftest import CONFIG
+from dynsecrets.model.lease import values_by_suffix
 
 kept = {}
 
@@ -169,3 +181,126 @@ def test_later():
     )
 
     result.assert_outcomes(passed=2)
+
+
+def test_a_real_lease_is_not_revoked_in_a_mock(project: Project) -> None:
+    """In a mock no real user is found: a real lease is not looked for there, and revoked once the mock is over."""
+    tests = """
+import pytest
+from moto import mock_aws
+from conftest import CONFIG, aws
+from dynsecrets import RevocationError
+
+def test_it(dynsecrets_lease, dynsecrets_manager):
+    lease = dynsecrets_lease(CONFIG)
+    with mock_aws():
+        with pytest.raises(RevocationError, match="of the real AWS, for which mock_aws stands just now"):
+            lease.revoke()
+        assert not aws.count("revoke")
+        assert dynsecrets_manager.get(lease.id).live
+    assert lease.check()
+"""
+
+    result = project.run(tests, conftest=AMAZON)
+
+    result.assert_outcomes(passed=1)
+    assert summary(result) == "1 lease issued, 1 revoked, 0 leaked"
+    assert project.left() == []
+
+
+def test_a_real_lease_that_ends_in_a_mock_is_revoked_after_it(project: Project) -> None:
+    """A real lease whose TTL ends in the background of a mocked test is not taken for gone."""
+    tests = """
+import threading
+from moto import mock_aws
+from conftest import CONFIG, aws
+
+def test_it(dynsecrets_manager):
+    with_a_second = dynsecrets_manager.issue(CONFIG, "1s")
+    with mock_aws():
+        look = threading.Event()
+        while not dynsecrets_manager.get(with_a_second.id).attempts:
+            look.wait(0.01)
+        assert not aws.count("revoke")
+        assert dynsecrets_manager.get(with_a_second.id).live
+    with_a_second.revoke()
+    assert not aws.users
+"""
+
+    result = project.run(tests, conftest=AMAZON)
+
+    result.assert_outcomes(passed=1)
+    assert summary(result) == "1 lease issued, 1 revoked, 0 leaked"
+
+
+def test_what_a_mock_leaves_over_is_told(project: Project) -> None:
+    """A real lease that is left when a mock never ends can't be revoked by this run: the next one will."""
+    tests = """
+from moto import mock_aws
+from conftest import CONFIG
+
+def test_it(dynsecrets_manager):
+    dynsecrets_manager.issue(CONFIG)
+    mock_aws().start()
+"""
+
+    result = project.start(tests, conftest=AMAZON)
+
+    result.stdout.fnmatch_lines(["LEAKED * and could not be then; the next run tries again"])
+    assert len(project.left()) == 1
+
+
+def test_what_was_made_ahead_in_a_mock_is_not_handed_out_after_it(project: Project) -> None:
+    """A pool is refilled in the background, be a mock active or not: what went with the mock is replaced."""
+    conftest = AMAZON.replace(
+        "    def endpoint(self)",
+        """
+    mocked = threading.Event()
+    numbers = itertools.count(1)
+
+    def plan(self, config):
+        # The third is the one that is made ahead once the pool has handed out its first.
+        if next(self.numbers) == 3:
+            self.mocked.wait(10)
+        return super().plan(config)
+
+    def endpoint(self)""",
+    )
+    tests = """
+import threading
+from moto import mock_aws
+from conftest import CONFIG, aws
+
+def test_it(dynsecrets_lease, dynsecrets_manager):
+    dynsecrets_lease(CONFIG)
+    dynsecrets_lease(CONFIG)
+    with mock_aws():
+        aws.mocked.set()
+        look = threading.Event()
+        while len(aws.users) < 3:
+            look.wait(0.01)
+    assert dynsecrets_manager.get(dynsecrets_lease(CONFIG).id).live
+"""
+
+    result = project.run(tests, "--dynsecrets-prefetch=1", conftest=f"import itertools, threading\n{conftest}")
+
+    result.assert_outcomes(passed=1)
+
+
+def test_what_a_killed_run_issued_is_held(project: Project, aws_env: Account) -> None:
+    """A lease of the session's manager ends with its process too: the next run doesn't wait for its TTL."""
+    killed = """
+import os, signal
+from conftest import CONFIG
+
+def test_it(dynsecrets_manager):
+    dynsecrets_manager.issue(CONFIG, ttl="1h")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert project.start(killed, conftest=MOCKED).ret == -9
+
+    tests = "from conftest import CONFIG\n\ndef test_it(dynsecrets_lease): dynsecrets_lease(CONFIG)\n"
+    result = project.start(tests, conftest=MOCKED)
+
+    assert summary(result) == "1 lease issued, 1 revoked, 0 leaked; 1 of an earlier run revoked"
+    assert aws_env.users() == []
