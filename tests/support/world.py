@@ -171,9 +171,9 @@ class ThirdPartyStore:
         """Count live leases."""
         return int(self._call("count_live", name))
 
-    def purge(self, before: datetime, *, limit: int | None = None) -> int:
+    def purge(self, before: datetime, **options: Any) -> int:
         """Forget tombstones."""
-        return int(self._call("purge", before, limit=limit))
+        return int(self._call("purge", before, **options))
 
     def close(self) -> None:
         """Close it."""
