@@ -39,8 +39,9 @@ class Parser(argparse.ArgumentParser):
     @override
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Parse arguments, a command's too. Raise ``UsageError`` for what nothing takes."""
-        self.typed = args
+        before, self.typed = self.typed, args
         options, unknown = super().parse_known_args(args, namespace)
+        self.typed = before
         if unknown:
             first = unknown[0].partition("=")[0]
             if first.startswith("-") and first != "-":

@@ -6,31 +6,23 @@ import contextlib
 import errno
 import logging
 import os
-import signal
 import sys
-import threading
 import traceback
-from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import attrs
 from typing_extensions import override
 
-from dynsecrets.cli.errors import Terminated, line_of, one_line
+from dynsecrets.cli.errors import line_of, one_line
 from dynsecrets.errors import InvalidConfig
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
-    from types import FrameType
+    from collections.abc import Iterator
 
     from dynsecrets.cli.progress import Progress
     from dynsecrets.model.integration import Integration
     from dynsecrets.project_file import Project
-
-_ENDING: Final = ("SIGTERM", "SIGHUP")
-#: So many of the last lines of the log.
-_REMEMBERED: Final = 16
 
 
 @attrs.frozen(kw_only=True)
@@ -39,8 +31,6 @@ class Console:
 
     options: argparse.Namespace
     progress: Progress
-    #: Whether the log has said a line already, or a longer one with it.
-    said: Callable[[str], bool] = attrs.field(default=lambda _: False)
 
     @contextlib.contextmanager
     def project(self) -> Iterator[Project]:
@@ -80,12 +70,11 @@ class Console:
         complain(text)
 
     def report(self, error: Exception, what: str = "") -> None:
-        """Say an error that doesn't end the command, unless the log has said it with more of what it is about."""
+        """Say an error that doesn't end the command; ``what`` is what it is about."""
         self.progress.pause()
         if self.options.debug:
             traceback.print_exception(error)
-        if not self.said(line_of(error)):
-            complain(f"{what}: {line_of(error)}" if what else line_of(error))
+        complain(f"{what}: {line_of(error)}" if what else line_of(error))
 
 
 def complain(text: str) -> None:
@@ -113,12 +102,8 @@ def drop_output() -> None:
 
 
 @contextlib.contextmanager
-def logging_to_stderr(progress: Progress, *, debug: bool) -> Iterator[Callable[[str], bool]]:
-    """Show what the library warns of, in one line each; everything, with times and tracebacks, where ``debug``.
-
-    The block gets a function that tells whether a line has been said with that: what ends a command is often logged
-    before it is raised, and is to be one line. Where ``debug``, nothing has.
-    """
+def logging_to_stderr(progress: Progress, *, debug: bool) -> Iterator[None]:
+    """Show what the library warns of, in one line each; everything, with times and tracebacks, where ``debug``."""
     logger = logging.getLogger("dynsecrets")
     handler = _Handler(progress, debug=debug)
     level = logger.level
@@ -126,7 +111,7 @@ def logging_to_stderr(progress: Progress, *, debug: bool) -> Iterator[Callable[[
     if debug:
         logger.setLevel(logging.DEBUG)
     try:
-        yield handler.has_said
+        yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
@@ -137,64 +122,14 @@ class _Handler(logging.Handler):
         super().__init__(logging.DEBUG if debug else logging.WARNING)
         self._progress = progress
         self._debug = debug
-        self._said: deque[str] = deque(maxlen=_REMEMBERED)
         if debug:
             self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(threadName)s %(message)s"))
+        else:
+            # What failed of a lease is raised to the command, or stands in the lease's record.
+            self.addFilter(lambda record: not hasattr(record, "event"))
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        """Say it, but for what whoever asked for a lease says too: what they raise is the command's one line."""
-        if self._debug:
-            line = self.format(record)
-        else:
-            line = one_line(record.getMessage())
-            # The same once more is news: it may be of another hour.
-            if getattr(record, "event", None) == "issue_failed" or (line not in self._said and self.has_said(line)):
-                return
-            self._said.append(line)
+        """Say it."""
         self._progress.pause()
-        complain(line)
-
-    def has_said(self, line: str) -> bool:
-        """Tell whether a line is one of the last that were said, or a part of one."""
-        return any(line in said for said in list(self._said))
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Have no signal interrupt what the block does: revoking is bounded, and a second Ctrl-C would leave a lease."""
-    before: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for name in ("SIGINT", *_ENDING):
-            number = getattr(signal, name, None)
-            # None: set by something that isn't Python, which can't be put back.
-            if number is not None and signal.getsignal(number) is not None:
-                before[number] = signal.signal(number, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def ending_on_signals() -> Iterator[None]:
-    """Turn the signals that ask to end into ``Terminated``, so that leases which nobody will get are revoked.
-
-    ``run`` has handlers of its own while its command runs. Signals that are ignored (``nohup``) stay so.
-    """
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        raise Terminated(number)
-
-    before: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for name in _ENDING:
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-                before[number] = signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        complain(self.format(record) if self._debug else one_line(record.getMessage()))

@@ -19,10 +19,6 @@ class UsageError(Exception):
         self.command = command
 
 
-class Failed(Exception):
-    """It failed, and everything has been said."""
-
-
 class Terminated(BaseException):
     """A signal asked to end; leases that nobody will get are revoked on the way out."""
 
@@ -43,7 +39,7 @@ def status_of(error: BaseException) -> int:
 
 def line_of(error: BaseException) -> str:
     """Return what to say of an error, in one line; an empty one where there is nothing to say."""
-    if isinstance(error, Failed | Terminated):
+    if isinstance(error, Terminated):
         return ""
     if isinstance(error, KeyboardInterrupt):
         return one_line("interrupted", *getattr(error, "__notes__", ()))

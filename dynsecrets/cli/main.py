@@ -7,8 +7,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from dynsecrets.cli.errors import Failed, UsageError, line_of, status_of
-from dynsecrets.errors import RevocationError
+from dynsecrets.cli.errors import UsageError, line_of, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,18 +55,10 @@ def _run(argv: Sequence[str], options: argparse.Namespace) -> int:
     if command is None:
         raise UsageError(f"give a command: {', '.join(command.name for command in COMMANDS)}")
 
-    from dynsecrets.cli.console import Console, ending_on_signals, logging_to_stderr
+    from dynsecrets.cli.console import Console, logging_to_stderr
+    from dynsecrets.cli.interrupts import Interrupts
     from dynsecrets.cli.progress import Progress
 
-    with (
-        Progress(sys.stderr) as progress,
-        logging_to_stderr(progress, debug=options.debug) as said,
-        ending_on_signals(),
-    ):
-        try:
-            status: int = command.action(Console(options=options, progress=progress, said=said))
-        except RevocationError as exc:
-            if said(line_of(exc)):
-                raise Failed from exc
-            raise
+    with Progress(sys.stderr) as progress, logging_to_stderr(progress, debug=options.debug), Interrupts(progress):
+        status: int = command.action(Console(options=options, progress=progress))
         return status

@@ -20,6 +20,7 @@ from dynsecrets.engine.revoker import RevocationOutcome, Revoker, raise_not_revo
 from dynsecrets.engine.scheduler import Scheduler
 from dynsecrets.engine.state import EngineState
 from dynsecrets.errors import DynsecretsError, LeaseNotFound
+from dynsecrets.model.capabilities import find_credentials
 from dynsecrets.model.config import UNSET, Unset
 from dynsecrets.model.lease import Lease
 from dynsecrets.model.lifecycle import ABANDONED_AFTER
@@ -82,7 +83,7 @@ class Engine:
             raise DynsecretsError("this LeaseManager is closed; make a new one, or issue before closing it")
         if self.state.leases.use(config.integration):
             # Here rather than in the background, which can't be asked for the code of an MFA device.
-            config.integration.prepare()
+            find_credentials([config.integration])
             self.scheduler.submit(partial(self._reaper.begin, config.integration, abandoned_after=ABANDONED_AFTER))
         if not self._outlives_process:
             _close_at_exit.add(self)

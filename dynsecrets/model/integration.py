@@ -115,13 +115,6 @@ class Integration(ABC):
             Exception: It could not be deleted; it is tried again later.
         """
 
-    def prepare(self) -> None:  # noqa: B027 - most integrations have nothing to prepare.
-        """Find what the integration works with, before threads need it: its own credentials.
-
-        Called in the thread of the one who asks for something, often, and before that is begun: a person may be asked
-        for a code or a password then. It may fail as :meth:`provision` does.
-        """
-
     def describe(self, handle: Mapping[str, str]) -> str:
         """Return what a person sees of a lease, in a few words and without a secret.
 

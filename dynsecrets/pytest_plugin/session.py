@@ -66,9 +66,11 @@ class Leasing:
 
         def begin(record: LeaseRecord) -> LeaseRecord:
             # Known since the lease was asked for.
-            self._lease_with(find(record.integration))
+            integration, test = find(record.integration), current_test()
+            self._lease_with(integration)
+            self.ledger.begun(record.id, test, integration.describe(record.handle))
             # What a session leases ends with its process, at the latest; what is left tells of which test it is.
-            return attrs.evolve(record, held=True, metadata=record.metadata or {"test": current_test()})
+            return attrs.evolve(record, held=True, metadata=record.metadata or {"test": test})
 
         self._store = MockAwareStore(self._make_store(), find, begin)
         self._manager = manager = LeaseManager(cast("LeaseStore", self._store), on_event=self.ledger)

@@ -15,42 +15,34 @@ from dynsecrets.model.events import LeaseEvent
 from dynsecrets.model.grant import Grant, Remainder
 from dynsecrets.model.integration import Integration
 from dynsecrets.model.lease import Lease, LeaseStatus
-from dynsecrets.testing.fake_clock import PATIENCE_S, START
-from dynsecrets.testing.fake_clock import FakeClock as KitClock
+from dynsecrets.testing.fake_clock import PATIENCE_S, START, FakeClock
 
 __all__ = [
     "PATIENCE_S",
     "START",
-    "FakeClock",
+    "BlockingClock",
     "FakeIntegration",
+    "UnhurriedClock",
     "aws_values",
     "make_event",
     "make_lease",
+    "until_waiting",
 ]
+
+_GLANCE_S: Final = 0.0005
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
     from dynsecrets.clock import Clock
     from dynsecrets.model.config import DynamicSecretConfig
 
 
-class FakeClock(KitClock):
-    """The kit's clock, with time that leaps: nothing is waited for, so that a test can have things meet.
-
-    ``sleep`` advances the clock itself and returns; with ``auto_sleep=False`` it blocks until somebody else has.
-    """
-
-    def __init__(self, start: datetime = START, *, auto_sleep: bool = True) -> None:
-        super().__init__(start)
-        self.auto_sleep = auto_sleep
+class BlockingClock(FakeClock):
+    """A clock on which whoever sleeps stays where he is until somebody else has let the time go by."""
 
     def sleep(self, seconds: float) -> None:
-        """Advance the clock, or block until it was advanced."""
-        if self.auto_sleep:
-            super().sleep(seconds)
-            return
+        """Block until the time has gone by."""
         with self._changed:
             self.sleeps.append(seconds)
             deadline = self._steady + seconds
@@ -59,15 +51,20 @@ class FakeClock(KitClock):
             while (left := deadline - self.steady()) > 0:
                 self.wait(sleeper, left)
 
-    def advance(self, by: Any) -> None:
-        """Let time go by, and wake who waited for that."""
-        self.leap(by)
 
-    def until_waiting(self, threads: int = 1) -> None:
-        """Return once so many threads wait on the clock; fail where that doesn't come to pass."""
-        with self._changed:
-            waiting = self._changed.wait_for(lambda: len(self._waiters) >= threads, PATIENCE_S)
-            assert waiting, f"{len(self._waiters)} threads wait on the clock, not {threads}"
+class UnhurriedClock(FakeClock):
+    """A clock on which sleeping takes a moment of real time and none of its own: for threads that wait for others."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let other threads go on."""
+        threading.Event().wait(_GLANCE_S)
+
+
+def until_waiting(clock: FakeClock, threads: int = 1) -> None:
+    """Return once so many threads wait on a clock; fail where that doesn't come to pass."""
+    with clock._changed:
+        waiting = clock._changed.wait_for(lambda: len(clock._waiters) >= threads, PATIENCE_S)
+        assert waiting, f"{len(clock._waiters)} threads wait on the clock, not {threads}"
 
 
 class FakeIntegration(Integration):
@@ -120,12 +117,16 @@ class FakeIntegration(Integration):
         """Make the thing."""
         thing = plan["thing"]
         self._step("provision", thing)
-        values = MappingProxyType({"ACCESS_KEY_ID": f"key-of-{thing}", "TOKEN": secrets.token_urlsafe(30)})
+        values = MappingProxyType(self.values_of(thing))
         with self._lock:
             self.live[thing] = values
         self._step("provisioned", thing)
         issued_at = self._clock.now() + self.skew
         return Grant(values, issued_at + ttl, {**plan, "key": values["ACCESS_KEY_ID"]}, issued_at=issued_at)
+
+    def values_of(self, thing: str) -> dict[str, str]:
+        """Return what a new thing is revealed by."""
+        return {"ACCESS_KEY_ID": f"key-of-{thing}", "TOKEN": secrets.token_urlsafe(30)}
 
     def revoke(self, handle: Mapping[str, str]) -> Remainder | None:
         """Delete the thing, if it is there."""

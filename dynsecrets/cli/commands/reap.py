@@ -26,6 +26,8 @@ def _reap(console: Console) -> int:
         console.write(
             f"{len(report.revoked)} revoked, {len(report.failed)} failed, {len(report.skipped)} left to others\n"
         )
+        for lease_id in report.failed:
+            console.complain(f"lease {lease_id} is not revoked: {project.manager.get(lease_id).last_error}")
     return FAILED if report.failed else 0
 
 

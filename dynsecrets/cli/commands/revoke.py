@@ -40,7 +40,7 @@ def _revoke(console: Console) -> int:
                 project.manager.revoke(lease_id)
             except DynsecretsError as error:
                 status = FAILED
-                console.report(error)
+                console.report(error, "" if lease_id in str(error) else f"lease {lease_id}")
     return status
 
 

@@ -65,6 +65,7 @@ def parsed(typed: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         ("run --preserve-env -- A", {"preserve_env": True}, "-- A"),
         ("run --preserve-env=A,B -- env", {"preserve_env": "A,B"}, "-- env"),
         ("run --preserve-env=A,B --aws env -i", {"preserve_env": "A,B", "aws": True}, "env -i"),
+        ("run --preserve-env=A --preserve-env=B env", {"preserve_env": "B"}, "env"),
         ("run --aws --preserve-env=A env", {"preserve_env": "A", "aws": True}, "env"),
         ("run - x", {}, "- x"),
         ("run", {}, ""),

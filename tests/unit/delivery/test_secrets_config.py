@@ -248,19 +248,13 @@ def test_dynamic_secrets_of_one_name_are_refused(world: World) -> None:
         make(world, (), dynamic_secrets(world, "ONE", "TWO", "ONE"))
 
 
-class OddIntegration(FakeIntegration):
-    """A third party that says beforehand what it will reveal."""
-
-    value_suffixes = frozenset({"ACCESS_KEY_ID", "TOKEN"})
-
-
 def test_two_dynamic_secrets_that_set_one_name_are_refused(world: World) -> None:
     """``AWS`` may reveal a ``USER_TOKEN``, which ``AWS_USER`` has, too."""
-    odd = OddIntegration("odd")
-    odd.value_suffixes = frozenset({"USER_TOKEN"})
+    odd, other = FakeIntegration("odd"), FakeIntegration("other")
+    odd.value_suffixes, other.value_suffixes = frozenset({"USER_TOKEN"}), frozenset({"TOKEN"})
     configs = [
         DynamicSecretConfig("AWS", odd),
-        DynamicSecretConfig("AWS_USER", OddIntegration("other")),
+        DynamicSecretConfig("AWS_USER", other),
     ]
 
     with pytest.raises(

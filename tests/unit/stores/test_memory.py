@@ -9,7 +9,7 @@ import pytest
 from dynsecrets import LeaseNotFound, MemoryLeaseStore, StoreError
 from dynsecrets.testing import LeaseStoreContract
 from support.builders import NOW, make_record
-from support.forks import in_child
+from support.forking import in_child
 from support.threads import held_by_another_thread
 
 

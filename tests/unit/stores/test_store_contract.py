@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 #: A body of a class whose lock can't be taken again by its thread.
-_DEADLOCK = """lock = __import__('threading').Lock()
+_DEADLOCK = """def __init__(self):
+                    super().__init__()
+                    self.lock = __import__('threading').Lock()
                 def insert(self, record):
                     with self.lock: super().insert(record)"""
 

@@ -15,7 +15,7 @@ import pytest
 from dynsecrets import SQLiteLeaseStore
 from dynsecrets.stores.sqlite import database as sqlite_database
 from support.builders import NOW, make_record
-from support.forks import in_child, start_child, wait_for_child
+from support.forking import in_child, start_child, wait_for_child
 from support.places import PROGRAMS, ROOTS
 from support.threads import held_by_another_thread
 

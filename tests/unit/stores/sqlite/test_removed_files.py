@@ -11,7 +11,7 @@ import pytest
 
 from dynsecrets import SQLiteLeaseStore, StoreError
 from support.builders import MINUTE, NOW, make_record
-from support.forks import in_child
+from support.forking import in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
