@@ -9,7 +9,6 @@ from __future__ import annotations
 from concurrent.futures import wait
 from datetime import timedelta
 from functools import partial
-from inspect import signature
 from itertools import chain
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
@@ -22,7 +21,7 @@ from dynsecrets.engine.process_identity import ProcessState, current_owner, live
 from dynsecrets.engine.revoker import RevocationOutcome
 from dynsecrets.errors import StoreError
 from dynsecrets.model.lifecycle import ABANDONED_AFTER, LONGEST_BACKOFF, TOMBSTONE_AGE, LeaseState
-from dynsecrets.stores.base import FailureIndex, ProcessIndex
+from dynsecrets.stores.base import FailureIndex, ProcessIndex, purge_some, takes_limit
 from dynsecrets.stores.unreadable import noting_unreadable
 
 if TYPE_CHECKING:
@@ -275,16 +274,12 @@ class Reaper:
         """Forget old tombstones, at most ``limit``; return whether there may be more."""
         moments = [self._state.now(name) for name in names]
         before = min(moments, default=self._state.clock.now()) - self._keep_revoked
-        store = self._state.store
         try:
-            if limit is None or "limit" not in signature(store.purge).parameters:
-                # A third party's store may know no limit.
-                store.purge(before)
-                return False
-            return store.purge(before, limit=limit) >= limit
+            purged = purge_some(self._state.store, before, limit)
         except StoreError as error:
             logger.warning("Old tombstones could not be purged: %s", error)
             return False
+        return limit is not None and takes_limit(self._state.store) and purged >= limit
 
 
 @attrs.frozen
