@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from dynsecrets.leasing.renewing import renewing
     from dynsecrets.model.config import DynamicSecretConfig
     from dynsecrets.model.events import LeaseEvent
-    from dynsecrets.model.grant import Found, Grant, Identity
+    from dynsecrets.model.grant import Found, Grant, Identity, Remainder
     from dynsecrets.model.integration import Integration
     from dynsecrets.model.lease import Lease
     from dynsecrets.model.lifecycle import LeaseState
@@ -83,6 +83,7 @@ __all__ = [
     "ProvisionError",
     "QuotaExceeded",
     "ReapReport",
+    "Remainder",
     "RenewalStatus",
     "RevocationError",
     "SQLiteLeaseStore",
@@ -129,6 +130,7 @@ _HOMES = {
     "ProvisionError": "errors",
     "QuotaExceeded": "errors",
     "ReapReport": "engine.reaper",
+    "Remainder": "model.grant",
     "RenewalStatus": "leasing.renewer",
     "RevocationError": "errors",
     "SQLiteLeaseStore": "stores.sqlite.store",

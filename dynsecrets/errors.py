@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 class DynsecretsError(Exception):
     """The root of all errors of this library.
 
-    ``code`` is the service's own error code (``"AccessDenied"``), ``operation`` the call that failed
-    (``"CreateUser"``) and ``lease_id`` the lease it was for; each is ``None`` where it does not apply.
+    Args:
+        message: What was given, what is accepted, and what to do.
+        code: The service's own error code, like ``"AccessDenied"``; ``None`` where there is none.
+        operation: The call that failed, like ``"CreateUser"``; ``None`` where none did.
+        lease_id: The lease that it was for, where there is one.
     """
 
     def __init__(
@@ -53,7 +56,15 @@ class RevocationError(DynsecretsError):
 
 
 class PermissionDenied(DynsecretsError):
-    """The integration's credentials may not do what the job needs; ``actions`` names all that is missing."""
+    """The integration's credentials may not do what the job needs.
+
+    Args:
+        message: What was refused, and what to do.
+        actions: The actions that are missing, all of them as far as it can be told.
+        code: The service's own error code.
+        operation: The call that was refused.
+        lease_id: The lease that it was for, where there is one.
+    """
 
     def __init__(
         self,

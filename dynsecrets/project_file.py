@@ -17,9 +17,8 @@ from dynsecrets._internal.messages import did_you_mean, safe_repr
 from dynsecrets.delivery.project_schema import bare, check_project, dotted
 from dynsecrets.errors import DynsecretsError, InvalidConfig
 from dynsecrets.integrations.registry import integration_class
-from dynsecrets.model.config import DynamicSecretConfig
+from dynsecrets.model.config import UNSET, DynamicSecretConfig, Unset
 from dynsecrets.model.options import FILE, option_fields
-from dynsecrets.model.unset import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -356,5 +355,5 @@ def _load(file: Path) -> dict[str, Any]:
     except UnicodeDecodeError as exc:
         wrong = f": line {data.count(10, 0, exc.start) + 1} is not UTF-8"
     except (tomllib.TOMLDecodeError, RecursionError) as exc:
-        wrong = f" is not TOML: {exc}"
+        wrong = f" is not valid TOML: {exc}"
     raise InvalidConfig(f"{file}{wrong}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextvars
-from typing import TYPE_CHECKING, TypeVar
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dynsecrets._internal.concurrency import Errand
+from dynsecrets.errors import DynsecretsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +19,21 @@ def _keep(_: object) -> None:
     """Undo nothing."""
 
 
+def refuse_trio() -> None:
+    """Raise ``DynsecretsError`` in a task of trio's: its loop would be blocked by what asyncio's is not."""
+    trio: Any = sys.modules.get("trio")
+    if trio is None:
+        return
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        return
+    raise DynsecretsError(
+        "`async with` and pools of dynsecrets run on asyncio, and this is a task of trio; use the plain methods and "
+        "`with` in a thread of their own: await trio.to_thread.run_sync(...)"
+    )
+
+
 async def run_in_thread(work: Callable[[], T], undo: Callable[[T], object] = _keep) -> T:
     """Run blocking work in a thread and wait for its end, also when the task is cancelled meanwhile.
 
@@ -25,6 +42,7 @@ async def run_in_thread(work: Callable[[], T], undo: Callable[[T], object] = _ke
     """
     import asyncio  # Takes longer to load than all of this package, and who calls this has it already.
 
+    refuse_trio()
     errand = Errand(work, undo)
     try:
         # Not a task: asyncio.run() cancels all tasks when it ends, and a cancelled one tells nothing of its thread.

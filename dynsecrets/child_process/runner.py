@@ -26,6 +26,7 @@ from dynsecrets.child_process.run_options import check_argv, choose_aws
 from dynsecrets.child_process.signals import Interrupted, SignalForwarder
 from dynsecrets.engine.batch import check_ttl
 from dynsecrets.errors import RevocationError
+from dynsecrets.model.capabilities import find_credentials
 
 if TYPE_CHECKING:
     import signal
@@ -80,8 +81,7 @@ def run_child(
         path = find_command(arguments[0], inherit(options.env, static, options.preserve_env))
     except CannotStart as error:
         return _not_started(error.status, str(error))
-    for integration in {id(secret.integration): secret.integration for secret in dynamic_secrets}.values():
-        integration.prepare()
+    find_credentials(secret.integration for secret in dynamic_secrets)
     leases = RunLeases(engine, options, static_values=static_values, dynamic_secrets=dynamic_secrets, aws=aws)
     with SignalForwarder() as signals:
         try:

@@ -20,9 +20,10 @@ from dynsecrets.engine.revoker import RevocationOutcome, Revoker, raise_not_revo
 from dynsecrets.engine.scheduler import Scheduler
 from dynsecrets.engine.state import EngineState
 from dynsecrets.errors import DynsecretsError, LeaseNotFound
+from dynsecrets.model.capabilities import find_credentials
+from dynsecrets.model.config import UNSET, Unset
 from dynsecrets.model.lease import Lease
 from dynsecrets.model.lifecycle import ABANDONED_AFTER
-from dynsecrets.model.unset import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -82,7 +83,7 @@ class Engine:
             raise DynsecretsError("this LeaseManager is closed; make a new one, or issue before closing it")
         if self.state.leases.use(config.integration):
             # Here rather than in the background, which can't be asked for the code of an MFA device.
-            config.integration.prepare()
+            find_credentials([config.integration])
             self.scheduler.submit(partial(self._reaper.begin, config.integration, abandoned_after=ABANDONED_AFTER))
         if not self._outlives_process:
             _close_at_exit.add(self)
@@ -119,15 +120,18 @@ class Engine:
         """Tell whether this process has issued a lease, or is to delete it, and has not revoked it yet."""
         return self.state.leases.get(lease_id) is not None
 
-    def revoke(self, lease_id: object, integration: Integration | None = None) -> None:
-        """Revoke a lease; when this returns it is gone. Raises ``LeaseNotFound``, and ``RevocationError``."""
+    def revoke(self, lease_id: object, integration: Integration | None = None) -> RevocationOutcome:
+        """Revoke a lease; when this returns it is gone, or was released.
+
+        Raises ``LeaseNotFound``, and ``RevocationError``.
+        """
         live = self.state.leases.get(lease_id) if isinstance(lease_id, str) else None
         if live is not None:
-            self.revoker.revoke(live.record, integration or live.integration)
-            return
+            return self.revoker.revoke(live.record, integration or live.integration)
         record = self.state.find(lease_id)
-        if record.live:
-            self.revoker.revoke(record, integration or self.state.leases.integration(record.integration))
+        if not record.live:
+            return RevocationOutcome.REVOKED
+        return self.revoker.revoke(record, integration or self.state.leases.integration(record.integration))
 
     def revoke_by_id(self, lease_id: str, config: DynamicSecretConfig) -> None:
         """Revoke a lease of a config; one that the store never knew is fine."""
@@ -222,13 +226,12 @@ class Engine:
         try:
             if self.state.leases.get(lease_id) is None and not self.state.find(lease_id).live:
                 return RevocationOutcome.SKIPPED
-            self.revoke(lease_id)
+            return self.revoke(lease_id)
         except LeaseNotFound:
             return RevocationOutcome.SKIPPED
         except DynsecretsError as error:
             logger.error("%s", error)
             return RevocationOutcome.FAILED
-        return RevocationOutcome.REVOKED
 
     @property
     def _outlives_process(self) -> bool:

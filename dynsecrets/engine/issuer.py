@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-import weakref
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,10 +18,11 @@ from dynsecrets._internal.messages import safe_repr
 from dynsecrets.engine.attempts import current_attempt
 from dynsecrets.engine.lease_registry import LiveLease
 from dynsecrets.engine.readiness import wait_until_usable
+from dynsecrets.engine.revoker import RevocationOutcome
 from dynsecrets.engine.service_clocks import SAME_TIME
 from dynsecrets.errors import DynsecretsError, LeaseNotFound, ProvisionError, QuotaExceeded, StoreError
-from dynsecrets.model.grant import Grant
-from dynsecrets.model.lease import Lease
+from dynsecrets.model.grant import Grant, Remainder
+from dynsecrets.model.lease import Lease, LeaseStatus
 from dynsecrets.model.record import LeaseRecord
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ class Issuer:
             # What a third party grants beyond the TTL is not the caller's.
             expires_at = min(grant.expires_at, issued_at + ttl)
             _check_life(record, issued_at, expires_at)
+            status = LeaseStatus()
             lease = Lease(
                 lease_id=record.id,
                 name=config.name,
@@ -105,12 +106,13 @@ class Issuer:
                 expires_at=expires_at,
                 anchor=anchor,
                 steady=clock.steady,
-                revoke=self._revoking(integration),
+                status=status,
+                revoke=self._revoking(integration, status),
             )
             record = self._state.store.update(
                 record.activated(handle=grant.handle, issued_at=issued_at, expires_at=expires_at)
             )
-            entry = LiveLease(record, integration, weakref.ref(lease))
+            entry = LiveLease(record, integration, status)
             self._state.leases.add(entry)
             at = anchor + (expires_at - issued_at).total_seconds()
             entry.job = self._scheduler.call_at(at, lambda: self._revoker.expire(record.id), integration.name)
@@ -131,7 +133,7 @@ class Issuer:
         now = self._state.now(integration.name)
         return now - timedelta(seconds=self._state.clock.steady() - anchor)
 
-    def _revoking(self, integration: Integration) -> Callable[[Lease], None]:
+    def _revoking(self, integration: Integration, status: LeaseStatus) -> Callable[[Lease], None]:
         """Return what revokes a lease of an integration."""
 
         def revoke(lease: Lease) -> None:
@@ -139,11 +141,10 @@ class Issuer:
             if entry is not None:
                 self._revoker.revoke(entry.record, entry.integration)
             elif not lease.revoked:
-                # In a forked child, or where the registry was emptied: the record knows.
+                # In a forked child, where the registry was emptied, or once it was released: the record knows.
                 found = self._state.store.get(lease.id)
-                if found.live:
-                    self._revoker.revoke(found, integration)
-                lease._mark_revoked()  # noqa: SLF001 - the manager's to call.
+                released = found.live and self._revoker.revoke(found, integration) is RevocationOutcome.RELEASED
+                status.revoked, status.released = not released, released
 
         return revoke
 
@@ -153,9 +154,10 @@ class Issuer:
         """Delete what was made. The error that led here stays the one that is raised; it tells what is left to do."""
         _name_lease(error, record.id)
         self._state.emit("issue_failed", record, error)
+        remainder: Remainder | None = None
         try:
             if handle:
-                config.integration.revoke(handle)
+                remainder = config.integration.revoke(handle)
         except BaseException as failure:
             record = self._revoker.postpone(record, config.integration, failure, handle=handle)
             # What is left may have got a record of its own.
@@ -164,6 +166,9 @@ class Issuer:
             if not isinstance(failure, Exception):
                 _name_lease(failure, record.id)
                 raise
+            return
+        if remainder is not None:
+            self._revoker.keep(record, config.integration, remainder, handle=handle)
             return
         try:
             self._revoker.discard(record)

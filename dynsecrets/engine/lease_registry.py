@@ -9,18 +9,14 @@ import attrs
 
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
+from dynsecrets.model.lease import LeaseStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from dynsecrets.engine.scheduler import Job
     from dynsecrets.model.integration import Integration
-    from dynsecrets.model.lease import Lease
     from dynsecrets.model.record import LeaseRecord
-
-
-def _no_lease() -> None:
-    """Stand for the lease of a record whose lease is nobody's any more."""
 
 
 @attrs.define(eq=False)
@@ -29,7 +25,8 @@ class LiveLease:
 
     record: LeaseRecord
     integration: Integration
-    lease: Callable[[], Lease | None] = _no_lease
+    #: What its ``Lease`` shows; the lease itself isn't kept alive.
+    status: LeaseStatus = attrs.field(factory=LeaseStatus)
     #: What ends it at its TTL, and the next attempt where a revocation failed.
     job: Job | None = None
     retry: Job | None = None
@@ -96,11 +93,10 @@ class LeaseRegistry:
         with self._lock:
             return list(self._leases.values())
 
-    def remove(self, lease_id: str) -> LiveLease | None:
-        """Forget a lease that is revoked, and mark its ``Lease``."""
+    def remove(self, lease_id: str, *, revoked: bool = True) -> LiveLease | None:
+        """Forget a lease that is revoked, or released, and note that in its status."""
         with self._lock:
             live = self._leases.pop(lease_id, None)
-        lease = None if live is None else live.lease()
-        if lease is not None:
-            lease._mark_revoked()  # noqa: SLF001 - the manager's to call.
+        if live is not None:
+            live.status.revoked, live.status.released = revoked, not revoked
         return live

@@ -13,13 +13,12 @@ from dynsecrets._internal.messages import safe_repr
 from dynsecrets.clock import SYSTEM_CLOCK, Clock
 from dynsecrets.engine.core import Engine
 from dynsecrets.errors import InvalidConfig
-from dynsecrets.model.config import DynamicSecretConfig, check_wait
+from dynsecrets.model.config import UNSET, DynamicSecretConfig, Unset, check_wait
 from dynsecrets.model.integration import Integration
 from dynsecrets.model.lease import Lease
 from dynsecrets.model.lifecycle import ABANDONED_AFTER, LeaseState
 from dynsecrets.model.record import LeaseRecord, check_metadata
 from dynsecrets.model.ttl import TTL, parse_ttl
-from dynsecrets.model.unset import UNSET, Unset
 from dynsecrets.stores import open_store
 
 if TYPE_CHECKING:

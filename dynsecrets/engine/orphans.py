@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -15,9 +16,12 @@ from dynsecrets.model.capabilities import Listable, TellsTime, lack
 from dynsecrets.stores.unreadable import noting_unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from dynsecrets.engine.scheduler import Scheduler
     from dynsecrets.engine.state import EngineState
     from dynsecrets.model.integration import Integration
+    from dynsecrets.model.record import LeaseRecord
 
 #: What is younger may be in the making: its record can be written and not be visible yet, or be in another store.
 YOUNGEST: Final = timedelta(minutes=10)
@@ -49,12 +53,7 @@ def sweep(state: EngineState, scheduler: Scheduler, integration: Integration, *,
     now = there or state.now(integration.name)
     oldest = now - YOUNGEST
     with noting_unreadable() as unreadable:
-        # Of all integrations: of what can't be read, that can't be told.
-        known = {
-            integration.name_of(record.handle)
-            for record in state.store.records()
-            if record.live and record.integration == integration.name
-        }
+        known = set(_known(state.store.records(), integration))
     orphans = [found for found in listed if found.name not in known and found.created_at <= oldest]
     report = SweepReport(found=[orphan.name for orphan in orphans], unreadable=unreadable)
     if dry_run:
@@ -73,3 +72,13 @@ def sweep(state: EngineState, scheduler: Scheduler, integration: Integration, *,
             logger.info("Orphan %s was deleted", name)
             report.deleted.append(name)
     return report
+
+
+def _known(records: Iterable[LeaseRecord], integration: Listable) -> Iterator[str]:
+    """Iterate over what live leases are named, by whichever integration: one account may be known by many names."""
+    for record in records:
+        if record.live:
+            yield from record.handle.values()
+            # Of another integration's handle this may make nothing.
+            with contextlib.suppress(LookupError, TypeError, ValueError):
+                yield integration.name_of(record.handle)

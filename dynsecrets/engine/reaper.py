@@ -43,11 +43,13 @@ _FIRST_READ: Final = 16
 class ReapReport:
     """What a reaper did, as lists of lease ids.
 
-    ``revoked`` were revoked by it, ``failed`` could not be (their records say why, and it is tried again; or they are
-    due and can't be read, which the log explains), ``skipped`` are being revoked by somebody else.
+    ``revoked`` were revoked by it, ``released`` were given back by it and end by themselves, ``failed`` could not be
+    revoked (their records say why, and it is tried again; or they are due and can't be read, which the log explains),
+    ``skipped`` are being revoked by somebody else.
     """
 
     revoked: list[str] = attrs.field(factory=list)
+    released: list[str] = attrs.field(factory=list)
     failed: list[str] = attrs.field(factory=list)
     skipped: list[str] = attrs.field(factory=list)
 
@@ -55,6 +57,7 @@ class ReapReport:
         """Count one lease."""
         lists = {
             RevocationOutcome.REVOKED: self.revoked,
+            RevocationOutcome.RELEASED: self.released,
             RevocationOutcome.FAILED: self.failed,
             RevocationOutcome.SKIPPED: self.skipped,
         }
@@ -221,4 +224,5 @@ def _is_overdue(record: LeaseRecord, now: datetime, abandoned: datetime | None) 
         return abandoned is None or record.created_at <= abandoned
     if record.state is LeaseState.ACTIVE:
         return record.expires_at is not None and record.expires_at <= now
-    return not record.is_claimed(now)
+    # A failed revocation is due whatever its back-off; what was left for later is not due before.
+    return record.is_due(now) if record.waits else not record.is_claimed(now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,7 @@ import attrs
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.process_identity import ProcessState, liveness
 from dynsecrets.errors import DynsecretsError, LeaseNotFound, PermissionDenied, RevocationError, StoreError
+from dynsecrets.model.grant import Remainder
 from dynsecrets.model.lifecycle import CLAIM_LENGTH, LeaseState, revocation_delay
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Pauses after the failed attempts that a caller waits for, in seconds. botocore makes attempts of its own within each.
 _PAUSES: Final = (0.5, 1.0)
+#: Nothing that was left for later is looked at again before that, whatever the integration says.
+_SOONEST: Final = timedelta(seconds=1)
 #: Pauses between looks at a revocation that another worker has begun, in seconds; the last one repeats.
 _LOOKS: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -32,6 +36,7 @@ class RevocationOutcome(Enum):
     """How a reaper's attempt ended."""
 
     REVOKED = "revoked"
+    RELEASED = "released"
     FAILED = "failed"
     SKIPPED = "skipped"
 
@@ -44,8 +49,8 @@ class Revoker:
         self._scheduler = scheduler
         self._random = random.SystemRandom()
 
-    def revoke(self, record: LeaseRecord, integration: Integration) -> None:
-        """Delete a lease, in a few attempts; when this returns it is gone, whoever deleted it.
+    def revoke(self, record: LeaseRecord, integration: Integration) -> RevocationOutcome:
+        """Delete a lease, in a few attempts; when this returns it is gone, whoever deleted it, or was released.
 
         Raises ``RevocationError`` where it can't be done now; the record says so, and the attempts go on in the
         background.
@@ -54,14 +59,12 @@ class Revoker:
         try:
             for pause in _PAUSES:
                 try:
-                    self._attempt(record, integration, worker, wait=True)
+                    return self._attempt(record, integration, worker, wait=True)
                 except RevocationError as error:
                     if isinstance(error.__cause__, PermissionDenied):
                         raise
-                else:
-                    return
                 self._state.clock.sleep(pause)
-            self._attempt(record, integration, worker, wait=True)
+            return self._attempt(record, integration, worker, wait=True)
         except BaseException as error:
             # On an interrupt, too: whoever waits goes away, the background goes on.
             self.postpone(record, integration, error, worker=worker)
@@ -88,14 +91,13 @@ class Revoker:
         """Make one attempt for a reaper, unless another worker is at it. Errors are kept in the record."""
         worker = self._state.new_worker()
         try:
-            mine = self._attempt(record, integration, worker, wait=False)
+            outcome = self._attempt(record, integration, worker, wait=False)
         except RevocationError as error:
             self.postpone(record, integration, error, worker=worker)
             return RevocationOutcome.FAILED
-        if not mine:
-            return RevocationOutcome.SKIPPED
-        self._state.emit("reaped", record)
-        return RevocationOutcome.REVOKED
+        if outcome is RevocationOutcome.REVOKED:
+            self._state.emit("reaped", record)
+        return outcome
 
     def postpone(
         self,
@@ -172,8 +174,11 @@ class Revoker:
             logger.info("The record of lease %s still doesn't say that it is revoked: %s", record.id, error)
             self.discard_later(record, failures + 1)
 
-    def finish(self, record: LeaseRecord) -> None:
-        """Write down that a lease was revoked. Where that fails it is gone all the same, and it is written later."""
+    def finish(self, record: LeaseRecord, *, told: bool = False) -> None:
+        """Write down that a lease was revoked. Where that fails it is gone all the same, and it is written later.
+
+        ``told``: it ended before, and its listeners were told so then.
+        """
         try:
             record = self.discard(record)
         except LeaseNotFound:
@@ -181,18 +186,58 @@ class Revoker:
         except StoreError as error:
             logger.error("Lease %s is revoked, but its record doesn't say so yet: %s", record.id, error)
             self.discard_later(record)
-        self._state.emit("revoked", record)
+        if not told:
+            self._state.emit("revoked", record)
 
-    def _attempt(self, record: LeaseRecord, integration: Integration, worker: str, *, wait: bool) -> bool:
-        """Make one attempt. Tells whether this deleted the lease, or raises ``RevocationError``.
+    def keep(
+        self,
+        record: LeaseRecord,
+        integration: Integration,
+        remainder: Remainder,
+        *,
+        handle: Mapping[str, str] | None = None,
+    ) -> RevocationOutcome:
+        """Write down what a revocation has left for later, and plan to go on with it then.
 
-        With ``wait`` it is gone when this returns, by whichever worker; without, another one may be at it.
+        ``handle`` is what an issue has rolled back, which is known better than the record knows it.
         """
+        now = self._state.now(record.integration)
+        again_at = max(remainder.again_at, now + _SOONEST)
+
+        def leave(found: LeaseRecord) -> LeaseRecord:
+            ended_at = (now if found.ended_at is None else min(found.ended_at, now)) if remainder.ended else again_at
+            return found.left(ended_at=ended_at, again_at=again_at, handle=found.handle if handle is None else handle)
+
+        try:
+            kept = self._state.write(record, leave)
+        except (StoreError, LeaseNotFound) as error:
+            # A claim lapses, so that whoever reaps meets the lease again, and is told the same.
+            logger.error("What lease %s has left for later can't be recorded: %s", record.id, error)
+            kept = leave(record)
+        if not kept.live:
+            self._forget(record.id)
+            return RevocationOutcome.REVOKED
+        self._forget(record.id, revoked=remainder.ended)
+        outcome = RevocationOutcome.REVOKED if remainder.ended else RevocationOutcome.RELEASED
+        if record.ended_at is None:
+            self._state.emit(outcome.value, kept)
+        at = self._state.clock.steady() + (again_at - now).total_seconds()
+        self._scheduler.call_at(at, lambda: self.try_again(kept, integration))
+        return outcome
+
+    def _attempt(self, record: LeaseRecord, integration: Integration, worker: str, *, wait: bool) -> RevocationOutcome:
+        """Make one attempt, or raise ``RevocationError``.
+
+        With ``wait`` it is gone or released when this returns, by whichever worker; without, another one may be at it,
+        and it is skipped.
+        """
+        if record.waits and not record.is_due(self._state.now(record.integration)):
+            return RevocationOutcome.REVOKED if record.ended else RevocationOutcome.RELEASED
         claimed = self._claim(record, worker, wait=wait)
         if claimed is None:
-            return False
+            return RevocationOutcome.REVOKED if wait else RevocationOutcome.SKIPPED
         try:
-            integration.revoke(claimed.handle)
+            remainder = integration.revoke(claimed.handle)
         except DynsecretsError as error:
             error.lease_id = record.id
             if isinstance(error, RevocationError):
@@ -202,8 +247,10 @@ class Revoker:
         except Exception as error:
             message = f"lease {record.id} could not be revoked: {type(error).__name__}: {error}"
             raise RevocationError(message, lease_id=record.id) from error
-        self.finish(claimed)
-        return True
+        if isinstance(remainder, Remainder):
+            return self.keep(claimed, integration, remainder)
+        self.finish(claimed, told=record.ended)
+        return RevocationOutcome.REVOKED
 
     def release(self, record: LeaseRecord) -> LeaseRecord | None:
         """Take the claim of a worker that is gone off a lease; ``None`` where somebody else has done that."""
@@ -249,9 +296,9 @@ class Revoker:
         entry = self._state.leases.get(record.id)
         return entry is not None and entry.late
 
-    def _forget(self, lease_id: str) -> None:
-        """Let go of a lease that is gone."""
-        entry = self._state.leases.remove(lease_id)
+    def _forget(self, lease_id: str, *, revoked: bool = True) -> None:
+        """Let go of a lease that is gone, or released."""
+        entry = self._state.leases.remove(lease_id, revoked=revoked)
         for job in () if entry is None else (entry.job, entry.retry):
             if job is not None:
                 self._scheduler.cancel(job)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dynsecrets.leasing.lease_context import LeaseContext
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
 
 T = TypeVar("T")
 
@@ -18,7 +17,31 @@ T = TypeVar("T")
 _PARAMETER = "lease"
 
 
-def decorate(function: Callable[..., T], context: Callable[[], LeaseContext]) -> Callable[..., T]:
+class Block(Protocol):
+    """A context manager of both kinds, each of whose entries gives one thing."""
+
+    def __enter__(self) -> object:
+        """Return the thing."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End it."""
+        ...
+
+    def __aenter__(self) -> Awaitable[object]:
+        """Return the thing, in a task."""
+        ...
+
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Awaitable[None]:
+        """End it, in a task."""
+        ...
+
+
+def decorate(function: Callable[..., T], context: Callable[[], Block]) -> Callable[..., T]:
     """Return a function that enters a context for each call, and passes the lease to whoever has a parameter for it.
 
     Coroutine functions enter it with ``async with``; generators, of both kinds, keep it until they end. Generators may
@@ -54,7 +77,7 @@ def decorate(function: Callable[..., T], context: Callable[[], LeaseContext]) ->
 
 
 def _wrapper(
-    function: Callable[..., Any], context: Callable[[], LeaseContext], bind: Callable[..., Callable[[object], Any]]
+    function: Callable[..., Any], context: Callable[[], Block], bind: Callable[..., Callable[[object], Any]]
 ) -> Callable[..., Any]:
     """Return a function of the same kind. ``bind`` takes its arguments, and returns what calls it with a lease."""
     if inspect.isasyncgenfunction(function):
@@ -86,9 +109,7 @@ def _wrapper(
     return plain
 
 
-def _async_generator(
-    context: Callable[[], LeaseContext], bind: Callable[..., Callable[[object], Any]]
-) -> Callable[..., Any]:
+def _async_generator(context: Callable[[], Block], bind: Callable[..., Callable[[object], Any]]) -> Callable[..., Any]:
     """Return an asynchronous generator function; there is no ``yield from`` for these."""
 
     async def async_generator(*args: Any, **kwargs: Any) -> Any:

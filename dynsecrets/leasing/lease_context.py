@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
-import threading
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dynsecrets._internal.async_bridge import run_in_thread
 from dynsecrets._internal.cleanup import run_cleanup
-from dynsecrets._internal.fork_safety import reset_after_fork
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.engine.manager import check_manager, engine_of
-from dynsecrets.errors import InvalidConfig
+from dynsecrets.errors import DynsecretsError, InvalidConfig
 from dynsecrets.leasing.decorator import decorate
-from dynsecrets.model.config import DynamicSecretConfig, check_wait
+from dynsecrets.leasing.open_blocks import OpenBlocks, caller
+from dynsecrets.model.config import UNSET, DynamicSecretConfig, Unset, check_wait
 from dynsecrets.model.record import check_metadata
-from dynsecrets.model.unset import UNSET, Unset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
     from types import TracebackType
 
     from dynsecrets.engine.manager import LeaseManager
@@ -65,71 +63,56 @@ def lease(
     return LeaseContext(issue)
 
 
-class _Open(Generic[T]):
-    """What a context has open, by the thread and task that entered it, innermost last."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._stacks: dict[object, list[T]] = {}
-        reset_after_fork(self._after_fork)
-
-    def _after_fork(self) -> None:
-        """Go on under a lock that nobody holds."""
-        self._lock = threading.Lock()
-
-    def push(self, thing: T) -> None:
-        with self._lock:
-            self._stacks.setdefault(_whereabouts(), []).append(thing)
-
-    def pop(self) -> T:
-        """Return what was entered last here; or, for a block that is left in another task, anywhere."""
-        with self._lock:
-            here = _whereabouts()
-            key = here if here in self._stacks else next(reversed(self._stacks), None)
-            if key is None:
-                msg = "this block is left more often than it was entered"
-                raise RuntimeError(msg)
-            stack = self._stacks[key]
-            thing = stack.pop()
-            if not stack:
-                del self._stacks[key]
-            return thing
-
-
 class LeaseContext:
     """What :func:`lease` returns. Each entry, a nested one too, is a new lease."""
 
     def __init__(self, issue: Callable[[], Lease]) -> None:
         self._issue = issue
-        self._open: _Open[tuple[Lease, int]] = _Open()
+        #: Leases with the processes that entered: a forked child that leaves the block revokes nothing.
+        self._open: OpenBlocks[tuple[Lease, int]] = OpenBlocks(lambda entry: not entry[0].is_valid())
 
     def __enter__(self) -> Lease:
         """Lease a credential."""
+        block = caller()
         leased = self._issue()
-        self._open.push((leased, os.getpid()))
+        self._open.push(block, (leased, os.getpid()))
         return leased
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Revoke it."""
-        leased, pid = self._open.pop()
-        if pid == os.getpid():
-            _revoke(leased, error)
+        self._leave(caller(), error)
 
-    async def __aenter__(self) -> Lease:
+    def __aenter__(self) -> Coroutine[Any, Any, Lease]:
         """Lease a credential; the event loop goes on meanwhile."""
-        leased = await run_in_thread(self._issue, undo=lambda late: _revoke(late, None))
-        self._open.push((leased, os.getpid()))
+        return self._enter_async(caller())
+
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Coroutine[Any, Any, None]:
+        """Revoke it, also when the task is cancelled while it waits."""
+        return run_in_thread(partial(self._leave, caller(), error))
+
+    async def _enter_async(self, block: object) -> Lease:
+        leased = await self._issue_async()
+        self._open.push(block, (leased, os.getpid()))
         return leased
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Revoke it, also when the task is cancelled while it waits."""
-        leased, pid = self._open.pop()
+    async def _issue_async(self) -> Lease:
+        return await run_in_thread(self._issue, undo=lambda late: _revoke(late, None))
+
+    def _leave(self, block: object, error: BaseException | None) -> None:
+        """Revoke the lease of a block, without masking the block's own error."""
+        try:
+            leased, pid = self._open.pop(block)
+        except DynsecretsError as failure:
+            if error is None:
+                raise
+            error.add_note(str(failure))
+            return
         if pid == os.getpid():
-            await run_in_thread(lambda: _revoke(leased, error))
+            _revoke(leased, error)
 
     def __call__(self, function: Callable[..., T]) -> Callable[..., T]:
         """Decorate a function: a lease for each call. Callers don't give ``lease``, so its parameters are not typed."""
@@ -139,16 +122,5 @@ class LeaseContext:
 
 
 def _revoke(leased: Lease, error: BaseException | None) -> None:
-    """Revoke a lease at the end of its block, without masking the block's own error."""
+    """Revoke a lease at the end of its block."""
     run_cleanup(leased.revoke, error, f"Lease {leased.id} could not be revoked when the block ended: ")
-
-
-def _whereabouts() -> object:
-    """Tell threads and tasks apart."""
-    # Not imported for it: it takes longer to load than all of this package, and without it there are no tasks.
-    asyncio = sys.modules.get("asyncio")
-    try:
-        task = None if asyncio is None else asyncio.current_task()
-    except RuntimeError:
-        task = None
-    return (threading.get_ident(), None if task is None else id(task))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from dynsecrets._internal.async_bridge import run_in_thread
+from dynsecrets._internal.async_bridge import refuse_trio, run_in_thread
 from dynsecrets._internal.cleanup import run_cleanup
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.engine.manager import check_manager, engine_of
@@ -92,6 +91,7 @@ class LeasePool:
 
     async def __aenter__(self) -> Self:
         """Return the pool."""
+        refuse_trio()
         return self
 
     async def __aexit__(
@@ -112,11 +112,9 @@ class _PooledContext(LeaseContext):
         super().__init__(state.acquire)
         self._state = state
 
-    async def __aenter__(self) -> Lease:
+    async def _issue_async(self) -> Lease:
         """Take a ready lease at once; where there is none, wait without a thread: there may be many who wait."""
-        leased = await self._state.acquire_async()
-        self._open.push((leased, os.getpid()))
-        return leased
+        return await self._state.acquire_async()
 
     def __call__(self, function: F) -> F:
         """Decorate a function: another lease for each call."""

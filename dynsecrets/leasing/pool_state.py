@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
+from dynsecrets._internal.async_bridge import refuse_trio
 from dynsecrets._internal.concurrency import past_failures
 from dynsecrets._internal.fork_safety import reset_after_fork
 from dynsecrets._internal.log import logger
@@ -102,9 +103,10 @@ class PoolState:
             raise
 
     async def acquire_async(self) -> Lease:
-        """Do what :meth:`take` does; while it waits it takes no thread."""
-        import asyncio  # As in in_thread.
+        """Do what :meth:`acquire` does; while it waits it takes no thread."""
+        import asyncio  # As in run_in_thread.
 
+        refuse_trio()
         with self._lock:
             lease = self._pop()
         if lease is not None:

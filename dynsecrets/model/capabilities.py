@@ -65,6 +65,15 @@ class Verifiable(Protocol):
 
 
 @runtime_checkable
+class FindsCredentials(Protocol):
+    """It works with credentials of its own, which a person may have to open."""
+
+    def find_credentials(self) -> None:
+        """Find them now, in the calling thread: a code or a password may be asked for. Called often."""
+        ...
+
+
+@runtime_checkable
 class NeedsIamPolicy(Protocol):
     """Its own credentials are AWS's, and need a policy."""
 
@@ -104,12 +113,44 @@ class AwsSessions(Protocol):
         return {}
 
 
+@runtime_checkable
+class Remakeable(Protocol):
+    """It can be made anew by another process, to clean up after the one that crashed."""
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return the keyword arguments of its class, as JSON has them and none a secret.
+
+        Credentials are left out: the process that makes it finds them as it finds its own.
+        """
+        ...
+
+
+@runtime_checkable
+class CallsService(Protocol):
+    """It calls a service over HTTP, at an address that it can tell."""
+
+    def endpoint(self) -> str:
+        """Return the URL that its calls go to. Nothing is called."""
+        ...
+
+
 _LACKS: Final[Mapping[type, str]] = {
     Listable: "can't list what it has provisioned; for that its class implements find_all() and name_of()",
     Verifiable: "can't be verified; for that its class implements verify()",
     NeedsIamPolicy: "needs no IAM policy, or its class would implement required_policy()",
     AwsSessions: "doesn't make AWS credentials, so there is no boto3 session of them; use the lease's values",
 }
+
+
+def find_credentials(integrations: Iterable[Integration]) -> None:
+    """Have integrations find their own credentials here and now.
+
+    To be called in the thread of the one who asks for something, before others have to do with it: nobody can leave a
+    prompt that stands in a thread where no signal is heard.
+    """
+    for integration in {id(integration): integration for integration in integrations}.values():
+        if isinstance(integration, FindsCredentials):
+            integration.find_credentials()
 
 
 def lack(integration: Integration, capability: type) -> Unsupported:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -24,6 +25,20 @@ if TYPE_CHECKING:
 
     #: How a lease is waited for: until its key authenticates, not at all, or until a probe says so.
     Wait: TypeAlias = Literal["usable"] | Callable[[Lease], bool] | None
+
+
+class Unset(Enum):
+    """The type of :data:`UNSET`."""
+
+    UNSET = "unset"
+
+    def __repr__(self) -> str:
+        """Show it as what it stands for in signatures."""
+        return "..."
+
+
+#: The default of arguments for which ``None`` means something, like ``wait``.
+UNSET: Final = Unset.UNSET
 
 _TTL: Final = "30m"
 _MAX_TTL: Final = "24h"

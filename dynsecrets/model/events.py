@@ -20,6 +20,7 @@ EVENT_TYPES: Final = (
     "renewed",
     "expired",
     "revoked",
+    "released",
     "revoke_failed",
     "reaped",
 )
@@ -29,11 +30,17 @@ EVENT_TYPES: Final = (
 class LeaseEvent:
     """One step of a lease's life; it holds no secret.
 
-    ``type`` is the step (``"requested"``, ``"issued"``, ``"usable"``, ``"issue_failed"``, ``"renewed"``,
-    ``"expired"``, ``"revoked"``, ``"revoke_failed"``, ``"reaped"``), ``name`` the dynamic secret's name,
-    ``integration`` the integration's, ``actor`` who did it (user, host and process), ``time`` an aware UTC datetime,
-    by the service's clock where it is known, ``expires_at`` the lease's end where it is known, ``error`` what went
-    wrong where something did.
+    Args:
+        type: The step: ``"requested"``, ``"issued"``, ``"usable"``, ``"issue_failed"``, ``"renewed"``, ``"expired"``,
+            ``"revoked"``, ``"released"`` (it was given back, and ends by itself later), ``"revoke_failed"`` or
+            ``"reaped"``.
+        lease_id: The lease's id.
+        name: The dynamic secret's name.
+        integration: The integration's name.
+        actor: Who did it: user, host and process.
+        time: When, an aware UTC datetime, by the service's clock where it is known.
+        expires_at: The lease's end, where it is known.
+        error: What went wrong, where something did.
     """
 
     type: str

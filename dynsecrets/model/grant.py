@@ -50,6 +50,33 @@ class Found:
     created_at: datetime
 
 
+def _check_ended(given: object) -> bool:
+    if not isinstance(given, bool):
+        raise InvalidConfig(f"ended {safe_repr(given)} is not accepted; give True or False")
+    return given
+
+
+def _check_again(given: datetime) -> datetime:
+    return _moment(given, "again_at")
+
+
+@attrs.frozen
+class Remainder:
+    """What ``Integration.revoke`` has left for later.
+
+    Args:
+        ended: ``True``: the third party refuses the credential from now on, and something of it is to be taken away
+            later. ``False``: it can't be ended before ``again_at``, when it ends by itself.
+        again_at: When ``revoke`` is to be called again, an aware datetime by the third party's clock.
+
+    Raises:
+        InvalidConfig: An argument is not as described.
+    """
+
+    ended: bool = attrs.field(converter=_check_ended)
+    again_at: datetime = attrs.field(converter=_check_again)
+
+
 def _check_values(values: Mapping[str, str]) -> Mapping[str, Secret]:
     if not values:
         raise InvalidConfig("a grant without values reveals nothing; give at least one, keyed by suffix")

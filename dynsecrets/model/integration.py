@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from botocore.config import Config
 
     from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
-    from dynsecrets.model.grant import Grant
+    from dynsecrets.model.grant import Grant, Remainder
 
 
 class Integration(ABC):
@@ -102,21 +102,17 @@ class Integration(ABC):
         """
 
     @abstractmethod
-    def revoke(self, handle: Mapping[str, str]) -> None:
+    def revoke(self, handle: Mapping[str, str]) -> Remainder | None:
         """Delete it. Succeeds if it is already gone; safe to call on a half-made one and several times at once.
 
         Args:
             handle: The plan, or the handle of the grant.
 
+        Returns:
+            ``None`` once nothing is left of it, or what is left for later; then it is called again at that moment.
+
         Raises:
             Exception: It could not be deleted; it is tried again later.
-        """
-
-    def prepare(self) -> None:  # noqa: B027 - most integrations have nothing to prepare.
-        """Find what the integration works with, before threads need it: its own credentials.
-
-        Called in the thread of the one who asks for something, often, and before that is begun: a person may be asked
-        for a code or a password then. It may fail as :meth:`provision` does.
         """
 
     def describe(self, handle: Mapping[str, str]) -> str:

@@ -30,6 +30,21 @@ class Timer(Protocol):
         ...
 
 
+class LeaseStatus:
+    """What came of a lease, which the one who revokes it notes and the lease shows.
+
+    Attributes:
+        revoked: Whether the credential works no more.
+        released: Whether it was given back, and works until it ends by itself.
+    """
+
+    __slots__ = ("released", "revoked")
+
+    def __init__(self) -> None:
+        self.revoked = False
+        self.released = False
+
+
 class Lease(AwsValues, Mapping[str, str]):
     """One leased credential: an immutable mapping of its ``NAME_*`` values.
 
@@ -52,7 +67,7 @@ class Lease(AwsValues, Mapping[str, str]):
         "_issued_at",
         "_name",
         "_revoke",
-        "_revoked",
+        "_status",
         "_steady",
         "_values",
     )
@@ -68,6 +83,7 @@ class Lease(AwsValues, Mapping[str, str]):
         expires_at: datetime,
         anchor: float,
         steady: Timer,
+        status: LeaseStatus,
         revoke: Callable[[Lease], None],
     ) -> None:
         """Hold what was granted. ``anchor`` is what ``steady()`` read at ``issued_at``."""
@@ -87,7 +103,7 @@ class Lease(AwsValues, Mapping[str, str]):
         self._anchor = anchor
         self._steady = steady
         self._revoke = revoke
-        self._revoked = False
+        self._status = status
 
     def __getitem__(self, key: str) -> str:
         """Return one value by its full name."""
@@ -138,12 +154,17 @@ class Lease(AwsValues, Mapping[str, str]):
 
     @property
     def revoked(self) -> bool:
-        """Whether this process knows it to be revoked; :meth:`check` asks AWS."""
-        return self._revoked
+        """Whether this process knows it to be revoked; :meth:`check` asks the third party."""
+        return self._status.revoked
+
+    @property
+    def released(self) -> bool:
+        """Whether :meth:`revoke` gave it back, and the third party can't end it before its own end."""
+        return self._status.released
 
     def is_valid(self) -> bool:
         """Tell whether it is neither expired nor revoked, as far as this process knows. Asks nobody."""
-        return not self._revoked and not self.expired
+        return not self.revoked and not self.expired
 
     def check(self) -> bool:
         """Tell whether it is valid and works, by asking the third party with the leased credential itself.
@@ -183,6 +204,9 @@ class Lease(AwsValues, Mapping[str, str]):
     def revoke(self) -> None:
         """Delete what is leased now. Doing it again is fine.
 
+        What the third party can't end before its time stays valid until then: :attr:`released` is true then, and
+        :attr:`revoked` false.
+
         Raises:
             RevocationError: It can't be done now; its record says so, and the attempts go on in the background.
         """
@@ -190,8 +214,9 @@ class Lease(AwsValues, Mapping[str, str]):
 
     def __repr__(self) -> str:
         """Show who and until when, and no secret."""
-        state = "revoked" if self._revoked else "expired" if self.expired else "valid"
-        who = self._values.get(f"{self._name}_USERNAME", "")
+        state = "revoked" if self.revoked else "expired" if self.expired else "valid"
+        public = "USERNAME" in self._integration.public_values
+        who = self._values.get(f"{self._name}_USERNAME", "") if public else ""
         return f"<Lease {self._name} {self._id} {who} until {to_milliseconds(self._expires_at)}, {state}>"
 
     # What sentry-sdk asks for before it walks a mapping.
@@ -216,10 +241,6 @@ class Lease(AwsValues, Mapping[str, str]):
         except KeyError:
             msg = f"the integration {self._integration.name!r} grants no {suffix}"
             raise AttributeError(msg) from None
-
-    def _mark_revoked(self) -> None:
-        """Remember that it is revoked; the manager's to call."""
-        self._revoked = True
 
 
 def values_by_suffix(lease: Lease) -> dict[str, str]:

@@ -8,7 +8,8 @@
 
 ``pending``   names are recorded, AWS may or may not have been asked: whatever the record names may exist.
 ``active``    provisioned and handed over; the credential lives.
-``revoking``  a revocation was begun (it is claimed by a worker) or failed (it is due again at ``next_attempt_at``).
+``revoking``  a revocation was begun (it is claimed by a worker), failed, or left something for later (then it has
+              ``ended_at``); the latter two are due again at ``next_attempt_at``.
 ``revoked``   nothing of it exists any more; the record is a tombstone.
 
 A lease only moves forward. It goes straight to ``revoked`` where nothing of it was made, or where it was deleted while
@@ -26,7 +27,14 @@ from dynsecrets.model.backoff import backoff
 
 
 class LeaseState(StrEnum):
-    """Where a lease stands. Members equal their text: ``record.state == "active"``."""
+    """Where a lease stands. Members equal their text: ``record.state == "active"``.
+
+    Attributes:
+        PENDING: Its names are recorded; whatever they name may exist.
+        ACTIVE: It was provisioned and handed over; the credential lives.
+        REVOKING: A revocation was begun, failed, or left something for later.
+        REVOKED: Nothing of it exists any more; the record is a tombstone.
+    """
 
     PENDING = "pending"
     ACTIVE = "active"
@@ -61,6 +69,8 @@ LIVE: Final = frozenset({LeaseState.PENDING, LeaseState.ACTIVE, LeaseState.REVOK
 STUCK_AFTER: Final = 5
 #: How long a claim keeps other workers away; it lapses by itself.
 CLAIM_LENGTH: Final = timedelta(minutes=2)
+#: How far ahead a claim can end: of two clocks that AWS answers to, one may be a quarter of an hour ahead of the other.
+LONGEST_CLAIM: Final = CLAIM_LENGTH + timedelta(minutes=15)
 #: How long a tombstone is kept.
 TOMBSTONE_AGE: Final = timedelta(days=7)
 #: How old an unfinished issue of an unknown process must be before it is taken for abandoned.

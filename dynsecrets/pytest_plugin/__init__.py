@@ -114,19 +114,26 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def dynsecrets_config() -> DynamicSecretConfig:
-    """What ``dynsecrets_user`` leases, a ``DynamicSecretConfig``. To be defined by each project, with any scope.
+    """Return what ``dynsecrets_user`` leases. To be defined by each project, with any scope.
 
     In conftest.py: ``@pytest.fixture(scope="session")``, ``def dynsecrets_config(): return DynamicSecretConfig(...)``.
+
+    Returns:
+        A ``DynamicSecretConfig``.
     """
     _explain()
 
 
 @pytest.fixture(scope="session")
 def dynsecrets_manager(pytestconfig: pytest.Config) -> Iterator[LeaseManager]:
-    """The ``LeaseManager`` that the tests' leases are made with, one for the session (for each worker of pytest-xdist).
+    """Make the manager that the tests' leases are made with, one for the session (for each worker of pytest-xdist).
 
-    What is issued with it and not revoked by the end of the session is revoked then, and fails the run. Its records are
-    kept in pytest's cache folder, or where ``dynsecrets_store`` says. May be overridden, with any scope.
+    What is issued with it and not revoked by the end of the session is revoked then, and fails the run; all of it is
+    held by the process, so that the next run revokes at once what a killed one left. Records are kept in pytest's cache
+    folder, or where ``dynsecrets_store`` says. May be overridden, with any scope.
+
+    Yields:
+        A ``LeaseManager``.
     """
     leasing = pytestconfig.stash[_STATE].lease()
     yield leasing.open()
@@ -138,7 +145,10 @@ def dynsecrets_lease(request: pytest.FixtureRequest) -> Iterator[LeaseFactory]:
     """Lease credentials for this test: ``dynsecrets_lease(config, ttl="5m")`` returns a ``Lease``, a new one each time.
 
     All are revoked when the test ends, whatever it did. Also takes ``wait`` and ``metadata``, as ``dynsecrets.lease``
-    does. For annotations it is a ``dynsecrets.testing.LeaseFactory``.
+    does.
+
+    Yields:
+        The factory; for annotations, a ``dynsecrets.testing.LeaseFactory``.
     """
     from dynsecrets.pytest_plugin.session import Factory
 
@@ -150,9 +160,12 @@ def dynsecrets_lease(request: pytest.FixtureRequest) -> Iterator[LeaseFactory]:
 
 @pytest.fixture
 def dynsecrets_user(dynsecrets_config: DynamicSecretConfig, dynsecrets_lease: LeaseFactory) -> Lease:
-    """A leased user of ``dynsecrets_config``, this test's own: a ``Lease``, revoked when the test ends.
+    """Lease a user of ``dynsecrets_config``, this test's own, revoked when the test ends.
 
     ``dynsecrets_user.session().client("s3")`` is a boto3 client on it.
+
+    Returns:
+        A ``Lease``.
     """
     return dynsecrets_lease(dynsecrets_config)
 

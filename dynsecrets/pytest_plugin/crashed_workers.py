@@ -12,13 +12,14 @@ import json
 import pkgutil
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.manager import LeaseManager
 from dynsecrets.engine.process_identity import ProcessState, current_owner, liveness
+from dynsecrets.model.capabilities import Remakeable
 from dynsecrets.model.integration import Integration
 from dynsecrets.pytest_plugin.report import Leak, Totals
 
@@ -28,18 +29,6 @@ if TYPE_CHECKING:
     from dynsecrets.stores.base import LeaseStore
 
 _LEFT: Final = "left by a worker that crashed"
-
-
-@runtime_checkable
-class Remakeable(Protocol):
-    """An integration that another process of the session can make anew, to clean up after the one that crashed."""
-
-    def settings(self) -> Mapping[str, Any]:
-        """Return the keyword arguments of its class, as JSON has them and none a secret.
-
-        Credentials are left out: they are found by the process that makes it, where that process finds any.
-        """
-        ...
 
 
 @attrs.frozen
@@ -101,7 +90,7 @@ def account(store: LeaseStore, workers: Collection[CrashedWorker], reaped: Colle
     owners = {worker.owner for worker in workers if liveness(worker.owner) is ProcessState.GONE}
     known = {integration.name: integration for worker in workers for integration in worker.integrations}
     found = [record for record in store.records() if record.owner in owners]
-    lost = [record for record in found if record.live]
+    lost = [record for record in found if record.live and record.ended_at is None]
 
     manager = LeaseManager(store, integrations=known.values())
     try:
@@ -114,7 +103,11 @@ def account(store: LeaseStore, workers: Collection[CrashedWorker], reaped: Colle
         **dict.fromkeys((*report.revoked, *report.skipped), "revoked now"),
         **{record.id: "revoked by another worker" for record in found if record.id in reaped},
     }
-    leaks = [Leak.of(record, f"{_LEFT}; {fates[record.id]}") for record in found if record.id in fates]
+    leaks = [
+        Leak.of(record, known.get(record.integration), f"{_LEFT}; {fates[record.id]}")
+        for record in found
+        if record.id in fates
+    ]
     return Totals(issued=len(found), revoked=len(found) - len(leaks), leaks=leaks)
 
 

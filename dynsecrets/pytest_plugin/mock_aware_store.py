@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from dynsecrets.errors import RevocationError, StoreError
+from dynsecrets.model.capabilities import CallsService
 from dynsecrets.stores.memory import MemoryLeaseStore
 from dynsecrets.testing.moto import in_mock
 
@@ -25,15 +26,6 @@ if TYPE_CHECKING:
     from dynsecrets.model.integration import Integration
     from dynsecrets.model.record import LeaseRecord
     from dynsecrets.stores.base import LeaseStore
-
-
-@runtime_checkable
-class CallsService(Protocol):
-    """An integration that calls a service over HTTP, at an address that it can tell."""
-
-    def endpoint(self) -> str:
-        """Return the URL that its calls go to. Nothing is called."""
-        ...
 
 
 class MockAwareStore:
@@ -123,9 +115,9 @@ class MockAwareStore:
         self._settle()
         return self._mocked.count_live(name) + self.real.count_live(name)
 
-    def purge(self, before: datetime) -> int:
+    def purge(self, before: datetime, *, limit: int | None = None) -> int:
         """Forget old tombstones."""
-        return self._here().purge(before)
+        return self._here().purge(before, limit=limit)
 
     def processes(self, place: str) -> Sequence[str]:
         """Return the processes that live leases depend on where calls go just now."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dynsecrets.model.events import LeaseEvent
+    from dynsecrets.model.integration import Integration
     from dynsecrets.model.lease import Lease
     from dynsecrets.model.record import LeaseRecord
 
@@ -23,24 +24,27 @@ def current_test() -> str:
 
 @attrs.frozen(kw_only=True)
 class Leak:
-    """A lease that was left at the end of the session: of which secret and test, and what became of it."""
+    """A lease that was left at the end of the session: of which secret and test, what it is, and what became of it."""
 
     lease_id: str
     name: str = ""
     test: str = ""
+    what: str = ""
     fate: str = ""
 
     @classmethod
-    def of(cls, record: LeaseRecord, fate: str) -> Leak:
+    def of(cls, record: LeaseRecord, integration: Integration | None, fate: str) -> Leak:
         """Return the leak of a lease by its record, which names the test."""
+        what = "" if integration is None else integration.describe(record.handle)
         test = str(record.metadata.get("test", ""))
-        return cls(lease_id=record.id, name=record.name, test=test, fate=fate)
+        return cls(lease_id=record.id, name=record.name, test=test, what=what, fate=fate)
 
     def __str__(self) -> str:
         """Return a line for people."""
         of = f" of {self.name}" if self.name else ""
+        what = f" ({self.what})" if self.what else ""
         by = f", leased by {self.test}" if self.test else ""
-        return f"{self.lease_id}{of}{by}: {self.fate}"
+        return f"{self.lease_id}{of}{what}{by}: {self.fate}"
 
 
 @attrs.define
@@ -100,6 +104,8 @@ class Ledger:
         self._lock = threading.Lock()
         self._issued: dict[str, str] = {}
         self._tests: dict[str, str] = {}
+        #: What people know live leases by.
+        self._whats: dict[str, str] = {}
         self._open: set[str] = set()
         self._reaped: dict[str, None] = {}
         #: What the plugin's own manager told of; the rest is of managers of the project's own.
@@ -113,13 +119,18 @@ class Ledger:
             if event.type == "issued" or (event.type == "revoke_failed" and event.lease_id not in self._issued):
                 # What could not be rolled back was never handed out, and is there all the same.
                 self._issued.setdefault(event.lease_id, event.name)
-                self._tests.setdefault(event.lease_id, current_test())
                 self._open.add(event.lease_id)
                 self._heard.add(event.lease_id)
-            elif event.type == "revoked":
+            elif event.type in {"revoked", "released"}:
                 self._open.discard(event.lease_id)
             elif event.type == "reaped" and event.lease_id not in self._issued:
                 self._reaped[event.lease_id] = None
+
+    def begun(self, lease_id: str, test: str, what: str) -> None:
+        """Register what a lease will be that is about to be made."""
+        with self._lock:
+            self._tests[lease_id] = test
+            self._whats[lease_id] = what
 
     def issued(self, lease: Lease, test: str) -> None:
         """Count a lease of the factory."""
@@ -146,7 +157,13 @@ class Ledger:
         """Return what was left as leaks, each with its fate."""
         with self._lock:
             return [
-                Leak(lease_id=each, name=self._issued.get(each, ""), test=self._tests.get(each, ""), fate=fates[each])
+                Leak(
+                    lease_id=each,
+                    name=self._issued.get(each, ""),
+                    test=self._tests.get(each, ""),
+                    what=self._whats.get(each, ""),
+                    fate=fates[each],
+                )
                 for each in left
             ]
 

@@ -13,8 +13,8 @@ from dynsecrets._internal.log import logger
 from dynsecrets.engine.manager import LeaseManager, engine_of
 from dynsecrets.errors import DynsecretsError
 from dynsecrets.leasing.lease_context import lease
+from dynsecrets.model.config import UNSET, Unset
 from dynsecrets.model.masking import MaskedStr
-from dynsecrets.model.unset import UNSET, Unset
 from dynsecrets.pytest_plugin.mock_aware_store import MockAwareStore
 from dynsecrets.pytest_plugin.prefetch import Pools
 from dynsecrets.pytest_plugin.report import Ledger, Totals, current_test
@@ -66,9 +66,11 @@ class Leasing:
 
         def begin(record: LeaseRecord) -> LeaseRecord:
             # Known since the lease was asked for.
-            self._lease_with(find(record.integration))
+            integration, test = find(record.integration), current_test()
+            self._lease_with(integration)
+            self.ledger.begun(record.id, test, integration.describe(record.handle))
             # What a session leases ends with its process, at the latest; what is left tells of which test it is.
-            return attrs.evolve(record, held=True, metadata=record.metadata or {"test": current_test()})
+            return attrs.evolve(record, held=True, metadata=record.metadata or {"test": test})
 
         self._store = MockAwareStore(self._make_store(), find, begin)
         self._manager = manager = LeaseManager(cast("LeaseStore", self._store), on_event=self.ledger)
@@ -224,14 +226,15 @@ class _Open:
                 return
             self._ended = True
         self._context.__exit__(None, None, None)
-        if self._leased.revoked:
+        if self._leased.revoked or self._leased.released:
             # Not so in a forked child, which revokes nothing that is its parent's.
             self._ledger.revoked(self._leased)
 
 
 def _lives(store: LeaseStore, lease_id: str) -> bool:
-    """Tell whether a lease may exist, by its record."""
+    """Tell whether a lease may exist that nobody has given back, by its record."""
     try:
-        return store.get(lease_id).live
+        record = store.get(lease_id)
     except DynsecretsError:
         return True
+    return record.live and record.ended_at is None

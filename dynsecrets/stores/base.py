@@ -17,7 +17,8 @@ class LeaseStore(Protocol):
     """Records in, records out, with optimistic versions, due work by time, and claims.
 
     Any object with these methods will do; a subclass is not needed. Every method must be safe to call from any thread,
-    and a store that is shared by processes must be safe to use from all of them. A write is durable when its method
+    and from code that runs in the middle of another call of the same thread (a garbage collection, a signal handler).
+    A store that is shared by processes must be safe to use from all of them. A write is durable when its method
     returns. Whatever goes wrong is raised as :class:`~dynsecrets.StoreError` or one of its kinds.
 
     A store may have an attribute ``outlives_process``; where it is ``False`` (records die with the process, as in
@@ -28,18 +29,46 @@ class LeaseStore(Protocol):
     """
 
     def insert(self, record: LeaseRecord) -> None:
-        """Keep a new record. Raises ``StoreError`` where its id is taken."""
+        """Keep a new record.
+
+        Args:
+            record: The record; its ``id`` is new.
+
+        Raises:
+            StoreError: The id is taken, or the record could not be written.
+        """
         ...
 
     def update(self, record: LeaseRecord) -> LeaseRecord:
-        """Replace the stored record of the same id and ``version``; return it as stored, with the next version.
+        """Replace the stored record of the same ``id`` and ``version``.
 
-        Raises ``VersionConflict`` where the stored version is another one, ``LeaseNotFound`` where there is none.
+        Args:
+            record: What to keep. Its ``version`` is that of the stored record; its ``id``, ``name``, ``integration``
+                and ``created_at`` are those of the stored record, too: they never change.
+
+        Returns:
+            The record as stored, with the next version.
+
+        Raises:
+            VersionConflict: The stored version is another one.
+            LeaseNotFound: There is no such record.
+            StoreError: The record could not be written.
         """
         ...
 
     def get(self, lease_id: str) -> LeaseRecord:
-        """Return one record. Raises ``LeaseNotFound``, and ``StoreError`` where it can't be read."""
+        """Return one record.
+
+        Args:
+            lease_id: The id of the lease.
+
+        Returns:
+            The record as it is now. Changing its mappings changes nothing in the store.
+
+        Raises:
+            LeaseNotFound: There is no such record.
+            StoreError: The record can't be read.
+        """
         ...
 
     def records(
@@ -49,36 +78,92 @@ class LeaseStore(Protocol):
         name: str | None = None,
         integration: str | None = None,
     ) -> Iterator[LeaseRecord]:
-        """Iterate over the records that match, oldest first.
+        """Iterate over the records that match, oldest first, among those that there are when iterating begins.
 
-        What can't be read is logged, told to :func:`dynsecrets.stores.unreadable.note_unreadable` and left out.
+        Nothing is locked while the caller works on a record. What can't be read is logged, told to
+        :func:`dynsecrets.stores.unreadable.note_unreadable` and left out.
+
+        Args:
+            state: The state of the records, ``None`` for any.
+            name: The name of their dynamic secret, ``None`` for any.
+            integration: The name of their integration, ``None`` for any.
+
+        Returns:
+            An iterator, which reads on as it is asked to.
+
+        Raises:
+            InvalidConfig: There is no such state.
+            StoreError: The store can't be read.
         """
         ...
 
     def due(
         self, now: datetime, *, integrations: Collection[str] | None = None, limit: int | None = None
     ) -> Sequence[LeaseRecord]:
-        """Return the records whose ``due_at`` is not later than ``now``, the most overdue first.
+        """Return the records that somebody must look at, the earliest ``due_at`` first.
 
-        ``integrations`` are the names to look for (``None`` for all), ``limit`` is the most to return. It must not
-        read what isn't due. What can't be read is logged, told to ``note_unreadable`` and left out.
+        These are the records whose ``due_at`` is not later than ``now``, and those with a claim that ends later than
+        ``now`` and :data:`dynsecrets.model.lifecycle.LONGEST_CLAIM`: a wrong clock made it. Nothing else may be read
+        for that. What can't be read is logged, told to ``note_unreadable`` and left out, and doesn't count.
+
+        Args:
+            now: The present time.
+            integrations: The names of integrations to look for, ``None`` for all.
+            limit: The most to return, ``None`` for all.
+
+        Returns:
+            The records.
+
+        Raises:
+            StoreError: The store can't be read.
         """
         ...
 
     def claim(self, lease_id: str, worker: str, until: datetime, now: datetime) -> LeaseRecord | None:
         """Begin a revocation, for one worker at a time: ``record.claimed(...)``, in one atomic step.
 
-        Returns the record as stored, or ``None`` where another worker's claim holds at ``now`` or the lease is
-        revoked already. Raises ``LeaseNotFound``.
+        Args:
+            lease_id: The id of the lease.
+            worker: The name of who is to revoke it.
+            until: When the claim lapses.
+            now: The present time; another worker's claim holds if ``record.is_claimed(now)``.
+
+        Returns:
+            The record as stored, or ``None`` where another worker's claim holds or the lease is revoked already.
+
+        Raises:
+            LeaseNotFound: There is no such record.
+            StoreError: The record can't be read or written.
         """
         ...
 
     def count_live(self, name: str) -> int:
-        """Return how many leases of a dynamic secret are not revoked."""
+        """Return how many leases of a dynamic secret are not revoked.
+
+        Args:
+            name: The name of the dynamic secret.
+
+        Returns:
+            Their number, without those that the third party refuses already (``record.ended``).
+
+        Raises:
+            StoreError: The store can't be read.
+        """
         ...
 
-    def purge(self, before: datetime) -> int:
-        """Forget the tombstones of leases revoked before a moment; return how many."""
+    def purge(self, before: datetime, *, limit: int | None = None) -> int:
+        """Forget tombstones, many at a time.
+
+        Args:
+            before: The tombstones of leases revoked before this moment are forgotten, the oldest first.
+            limit: The most to forget, ``None`` for all.
+
+        Returns:
+            How many were forgotten.
+
+        Raises:
+            StoreError: The store can't be written.
+        """
         ...
 
     def close(self) -> None:
@@ -91,11 +176,28 @@ class ProcessIndex(Protocol):
     """What a store may offer so that leases of dead processes are found without reading all live ones."""
 
     def processes(self, place: str) -> Sequence[str]:
-        """Return each different ``record.process`` that begins with ``place``, of live records."""
+        """Return the processes that live leases depend on.
+
+        Args:
+            place: What the name of each must begin with.
+
+        Returns:
+            Each different ``record.process``, once.
+        """
         ...
 
     def of_process(self, process: str, *, limit: int | None = None) -> Sequence[LeaseRecord]:
-        """Return the live records with that ``record.process``, oldest first."""
+        """Return the live records that depend on a process, oldest first.
+
+        What can't be read is logged, told to ``note_unreadable`` and left out, and doesn't count.
+
+        Args:
+            process: Their ``record.process``.
+            limit: The most to return, ``None`` for all.
+
+        Returns:
+            The records.
+        """
         ...
 
 
@@ -104,5 +206,16 @@ class FailureIndex(Protocol):
     """What a store may offer so that failed revocations are found before their next attempt, and nothing else is."""
 
     def failed(self, integration: str, *, limit: int | None = None) -> Sequence[LeaseRecord]:
-        """Return the records in ``revoking`` that nobody has claimed, by the time of their next attempt."""
+        """Return the records in ``revoking`` that nobody has claimed, by the time of their next attempt.
+
+        Those that only wait (``record.waits``) are left out: nothing of them has failed. What can't be read is logged,
+        told to ``note_unreadable`` and left out, and doesn't count.
+
+        Args:
+            integration: The name of their integration.
+            limit: The most to return, ``None`` for all.
+
+        Returns:
+            The records.
+        """
         ...

@@ -1,113 +1,97 @@
-"""Lease records in memory: for tests, and for processes that revoke all that they issued before they end."""
+"""Lease records in memory: for tests, and for processes that revoke all that they issued before they end.
+
+What is true is one dictionary, in which each change is one step. All else is an index of it: brought up to date after a
+change, and made anew where that was cut short. So a call that comes in the middle of another one, from a garbage
+collection or a signal handler, finds each record before or after its change, and never between.
+"""
 
 from __future__ import annotations
 
 import copy
 from bisect import bisect_left, bisect_right, insort
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
+from datetime import timedelta
 from heapq import merge
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from itertools import count, islice
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 import attrs
 
-from dynsecrets.errors import StoreError
-from dynsecrets.model.lifecycle import LeaseState
-from dynsecrets.stores.common import check_state, check_times, claimed, conflict, not_found, taken
-from dynsecrets.stores.forking import ForkSafe
+from dynsecrets._internal.compat import override
+from dynsecrets._internal.fork_safety import ForkSafeLock
+from dynsecrets.errors import StoreError, VersionConflict
+from dynsecrets.model.lifecycle import LONGEST_CLAIM, LeaseState
+from dynsecrets.stores.base import FailureIndex, LeaseStore, ProcessIndex
+from dynsecrets.stores.common import (
+    CLAIM_TRIES,
+    changes_too_fast,
+    check_state,
+    check_times,
+    claimed,
+    conflict,
+    not_found,
+    taken,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from dynsecrets.model.record import LeaseRecord
 
+#: A record, after the moment that it stands at in an index, and the number that it was inserted as.
+_Entry: TypeAlias = "tuple[Any, int, LeaseRecord]"
 
-class _Timeline:
-    """Lease ids by time, the earliest first; those of one moment in the order in which they came to the store."""
-
-    def __init__(self) -> None:
-        self._entries: list[tuple[datetime, int, str]] = []
-
-    def add(self, moment: datetime, rank: int, lease_id: str) -> None:
-        insort(self._entries, (moment, rank, lease_id))
-
-    def remove(self, moment: datetime, rank: int, lease_id: str) -> None:
-        del self._entries[bisect_left(self._entries, (moment, rank, lease_id))]
-
-    def until(self, moment: datetime, limit: int | None = None) -> list[tuple[datetime, int, str]]:
-        """Return what is not later than a moment, at most ``limit``."""
-        end = bisect_right(self._entries, moment, key=_moment)
-        return self._entries[: end if limit is None else min(end, max(limit, 0))]
-
-    def before(self, moment: datetime) -> list[tuple[datetime, int, str]]:
-        """Return what is earlier than a moment."""
-        return self._entries[: bisect_left(self._entries, moment, key=_moment)]
-
-    def all(self) -> list[tuple[datetime, int, str]]:
-        return list(self._entries)
-
-    def __bool__(self) -> bool:
-        return bool(self._entries)
+_TOMBSTONE_AGE: Final = timedelta(hours=1)
+_MOST_TOMBSTONES: Final = 10_000
+#: How many are forgotten at most when a lease is revoked: more than one, so that their number falls.
+_FORGOTTEN_AT_ONCE: Final = 4
+_SCALARS: Final = (str, int, float, bool, type(None))
+_moment: Final = itemgetter(0)
 
 
-def _moment(entry: tuple[datetime, int, str]) -> datetime:
-    return entry[0]
-
-
-class MemoryLeaseStore(ForkSafe):
+class MemoryLeaseStore(ForkSafeLock, LeaseStore, ProcessIndex, FailureIndex):
     """Keeps lease records as long as the process lives.
 
-    Safe to use from any thread. A forked child goes on with a copy of its own. What is put in and handed out shares
-    nothing with the store: changing a record's ``handle`` or ``metadata`` changes no other record.
+    Safe to use from any thread, and from what runs in the middle of another call: a garbage collection, a signal
+    handler. A forked child goes on with a copy of its own. The mappings of records that are handed out can't be
+    changed, or are copies.
+
+    Tombstones are kept for an hour after the latest revocation, and the latest 10,000 of them at most: whatever is
+    asked of :meth:`purge`, the store of a process that lives for months doesn't grow.
     """
 
     #: Records die with the process, so a manager that closes revokes what it issued.
     outlives_process = False
 
     def __init__(self) -> None:
-        self._records: dict[str, LeaseRecord] | None = {}
-        self._ranks: dict[str, int] = {}
-        self._next_rank = 0
-        self._live: Counter[str] = Counter()
-        self._created = _Timeline()
-        self._revoked = _Timeline()
-        self._due: defaultdict[str, _Timeline] = defaultdict(_Timeline)
-        self._processes: defaultdict[str, _Timeline] = defaultdict(_Timeline)
-        self._failed: defaultdict[str, _Timeline] = defaultdict(_Timeline)
+        self._entries: dict[str, _Entry] | None = {}
+        self._index: _Index | None = _Index()
+        self._changes: deque[tuple[_Entry | None, _Entry | None]] = deque()
+        self._numbers = count()
         super().__init__()
 
     def insert(self, record: LeaseRecord) -> None:
-        """Keep a new record. Raises ``StoreError`` where its id is taken."""
         check_times(record)
-        kept = _apart(record)
-        with self._lock:
-            records = self._open()
-            if kept.id in records:
+        kept = _freeze(record)
+        self._take_lock()
+        try:
+            entry = (_standing(kept), next(self._numbers), kept)
+            if self._open().setdefault(kept.id, entry) is not entry:
                 raise taken(kept.id)
-            self._ranks[kept.id] = self._next_rank
-            self._next_rank += 1
-            self._put(kept)
+            self._note(None, entry)
+        finally:
+            self._lock.release()
 
     def update(self, record: LeaseRecord) -> LeaseRecord:
-        """Replace the record of the same id and ``version``; return it as stored, with the next version.
-
-        Raises ``VersionConflict`` where the stored version is another one, ``LeaseNotFound`` where there is none.
-        """
         check_times(record)
-        kept = _apart(record, version=record.version + 1)
-        with self._lock:
-            stored = self._find(record.id)
-            if stored.version != record.version:
-                raise conflict(record)
-            self._replace(stored, kept)
+        kept = _freeze(record.next_version())
+        self._replace(kept)
         return _apart(kept)
 
     def get(self, lease_id: str) -> LeaseRecord:
-        """Return one record. Raises ``LeaseNotFound``."""
-        with self._lock:
-            record = self._find(lease_id)
-        return _apart(record)
+        return _apart(self._find(lease_id)[2])
 
     def records(
         self,
@@ -116,11 +100,9 @@ class MemoryLeaseStore(ForkSafe):
         name: str | None = None,
         integration: str | None = None,
     ) -> Iterator[LeaseRecord]:
-        """Iterate over the records that match as they are now, oldest first."""
         wanted = check_state(state)
-        with self._lock:
-            records = self._open()
-            found = [records[lease_id] for _, _, lease_id in self._created.all()]
+        # Those of one moment stay in the order in which they were inserted.
+        found = sorted((record for _, _, record in list(self._open().values())), key=_created_at)
         return (
             _apart(record)
             for record in found
@@ -132,144 +114,280 @@ class MemoryLeaseStore(ForkSafe):
     def due(
         self, now: datetime, *, integrations: Collection[str] | None = None, limit: int | None = None
     ) -> list[LeaseRecord]:
-        """Return the records whose ``due_at`` is not later than ``now``, the most overdue first; at most ``limit``.
-
-        ``integrations`` are the names to look for, ``None`` for all. Costs what is due, not what is stored.
-        """
-        with self._lock:
-            records = self._open()
-            names = self._due if integrations is None else set(integrations) & self._due.keys()
-            overdue = merge(*(self._due[name].until(now, limit) for name in names))
-            found = [records[lease_id] for _, _, lease_id in _first(overdue, limit)]
-        return [_apart(record) for record in found]
+        self._take_lock()
+        try:
+            index = self._settled()
+            names = {*index.due, *index.claims} if integrations is None else set(integrations)
+            overdue = [_up_to(index.due.get(name), now, limit) for name in names]
+            overdue += [_up_to(index.claims.get(name), now, limit) for name in names]
+            overdue += [_after(index.claims.get(name), now + LONGEST_CLAIM, limit) for name in names]
+        finally:
+            self._lock.release()
+        return _first(merge(*overdue), limit)
 
     def claim(self, lease_id: str, worker: str, until: datetime, now: datetime) -> LeaseRecord | None:
-        """Begin a revocation, for one worker at a time: the lease is ``worker``'s up to ``until``.
-
-        Returns the record as stored, or ``None`` where another worker's claim holds at ``now`` or the lease is revoked
-        already. Raises ``LeaseNotFound``.
-        """
-        with self._lock:
-            stored = self._find(lease_id)
-            record = claimed(stored, worker, until, now)
+        for _ in range(CLAIM_TRIES):
+            record = claimed(self._find(lease_id)[2], worker, until, now)
             if record is None:
                 return None
-            self._replace(stored, record)
-        return _apart(record)
+            try:
+                self._replace(record)
+            except VersionConflict:
+                continue  # Changed since it was read: decide again.
+            return _apart(record)
+        raise changes_too_fast(lease_id)
 
     def count_live(self, name: str) -> int:
-        """Return how many leases of a dynamic secret are not revoked."""
-        with self._lock:
-            self._open()
-            return self._live[name]
+        self._take_lock()
+        try:
+            return self._settled().live[name]
+        finally:
+            self._lock.release()
 
-    def purge(self, before: datetime) -> int:
-        """Forget the tombstones of leases revoked before a moment; return how many."""
-        with self._lock:
-            records = self._open()
-            old = self._revoked.before(before)
-            for _, _, lease_id in old:
-                self._take(records[lease_id])
-                del records[lease_id], self._ranks[lease_id]
-        return len(old)
+    def purge(self, before: datetime, *, limit: int | None = None) -> int:
+        self._take_lock()
+        try:
+            revoked = self._settled().revoked
+            return self._forget_first(bisect_left(revoked, before, key=_moment), limit)
+        finally:
+            self._lock.release()
 
+    @override
     def processes(self, place: str) -> list[str]:
-        """Return each different ``record.process`` that begins with ``place``, of live records."""
-        with self._lock:
-            self._open()
-            return sorted(process for process in self._processes if process.startswith(place))
+        self._take_lock()
+        try:
+            return sorted(process for process in self._settled().processes if process.startswith(place))
+        finally:
+            self._lock.release()
 
+    @override
     def of_process(self, process: str, *, limit: int | None = None) -> list[LeaseRecord]:
-        """Return the live records with that ``record.process``, oldest first; at most ``limit``."""
-        with self._lock:
-            records = self._open()
-            entries = self._processes[process].all() if process in self._processes else ()
-            found = [records[lease_id] for _, _, lease_id in _first(entries, limit)]
-        return [_apart(record) for record in found]
+        self._take_lock()
+        try:
+            found = list(self._settled().processes.get(process, {}).values())
+        finally:
+            self._lock.release()
+        return _first(sorted(found, key=lambda entry: (entry[2].created_at, entry[1])), limit)
 
+    @override
     def failed(self, integration: str, *, limit: int | None = None) -> list[LeaseRecord]:
-        """Return the records in ``revoking`` that nobody has claimed, by the time of their next attempt."""
-        with self._lock:
-            records = self._open()
-            entries = self._failed[integration].all() if integration in self._failed else ()
-            found = [records[lease_id] for _, _, lease_id in _first(entries, limit)]
-        return [_apart(record) for record in found]
+        self._take_lock()
+        try:
+            found = list(self._settled().failed.get(integration, ()))
+        finally:
+            self._lock.release()
+        return _first(found, limit)
 
     def close(self) -> None:
-        """Forget all records. Closing twice is fine."""
-        with self._lock:
-            self._records = None
+        self._entries = None
 
     def __repr__(self) -> str:
-        """Say how many records there are."""
-        records = self._records
-        return f"MemoryLeaseStore({'closed' if records is None else len(records)})"
+        entries = self._entries
+        return f"MemoryLeaseStore({'closed' if entries is None else len(entries)})"
 
-    def _open(self) -> dict[str, LeaseRecord]:
-        if self._records is None:
-            msg = "the store is closed: make a new MemoryLeaseStore"
-            raise StoreError(msg)
-        return self._records
+    def _open(self) -> dict[str, _Entry]:
+        if self._entries is None:
+            raise StoreError("the store is closed: make a new MemoryLeaseStore")
+        return self._entries
 
-    def _find(self, lease_id: str) -> LeaseRecord:
-        record = self._open().get(lease_id)
-        if record is None:
+    def _find(self, lease_id: str) -> _Entry:
+        entry = self._open().get(lease_id)
+        if entry is None:
             raise not_found(lease_id)
+        return entry
+
+    def _replace(self, record: LeaseRecord) -> None:
+        """Write a record over the version before it. Raises ``VersionConflict`` or ``LeaseNotFound``."""
+        self._take_lock()
+        try:
+            entries, lease_id, version = self._open(), record.id, record.version - 1
+            entry = (_standing(record), self._find(lease_id)[1], record)
+            try:
+                # Nothing is called between looking and writing: whatever comes in the middle comes with a call.
+                old = entries[lease_id]
+                if old[2].version != version:
+                    raise conflict(record)
+                entries[lease_id] = entry
+            except KeyError:
+                raise not_found(lease_id) from None
+            self._note(old, entry)
+        finally:
+            self._lock.release()
+
+    def _note(self, old: _Entry | None, new: _Entry) -> None:
+        """Bring the index up to date after a change, and forget some tombstones that are too old. The lock is held."""
+        self._changes.append((old, new))
+        if self._inside:
+            return  # The call that this one came in the middle of goes on with it.
+        index = self._settled()
+        revoked_at = new[2].revoked_at
+        if new[2].state is LeaseState.REVOKED and revoked_at is not None:
+            late = bisect_left(index.revoked, revoked_at - _TOMBSTONE_AGE, key=_moment)
+            self._forget_first(max(late, len(index.revoked) - _MOST_TOMBSTONES), _FORGOTTEN_AT_ONCE)
+
+    def _forget_first(self, number: int, limit: int | None) -> int:
+        """Forget so many tombstones, the oldest first, but at most ``limit``. The lock is held."""
+        old = self._settled().revoked[: number if limit is None else max(min(number, limit), 0)]
+        forgotten = [entry for entry in old if self._open().pop(entry[2].id, None) is not None]
+        self._changes.extend((entry, None) for entry in forgotten)
+        return len(forgotten)
+
+    def _settled(self) -> _Index:
+        """Return an index that is up to date. The lock is held."""
+        entries = self._open()
+        if self._inside:
+            # The index of the call that this one came in the middle of is in the making.
+            return _Index(list(entries.values()))
+        self._inside = True
+        index, self._index = self._index, None
+        try:
+            while index is None or self._changes:
+                try:
+                    if index is None:
+                        self._changes.clear()
+                        index = _Index(list(entries.values()))
+                    else:
+                        index.move(*self._changes.popleft())
+                except LookupError:
+                    index = None  # Changes came in another order than they were made in.
+            self._index = index
+        finally:
+            self._inside = False
+        return index
+
+    def _forget(self) -> None:
+        # In a child of a fork that came in the middle of a call.
+        self._index = None
+
+
+class _Index:
+    """What records are found by. Each list is sorted."""
+
+    def __init__(self, entries: Iterable[_Entry] = ()) -> None:
+        self.live: Counter[str] = Counter()
+        self.revoked: list[_Entry] = []
+        self.due: defaultdict[str, list[_Entry]] = defaultdict(list)
+        #: Revocations that a worker is at, by the end of its claim; and those that nobody is at, which are due, too.
+        self.claims: defaultdict[str, list[_Entry]] = defaultdict(list)
+        self.failed: defaultdict[str, list[_Entry]] = defaultdict(list)
+        #: By the process that leases depend on, then by lease id.
+        self.processes: defaultdict[str, dict[str, _Entry]] = defaultdict(dict)
+        for entry in entries:
+            self.move(None, entry)
+
+    def move(self, old: _Entry | None, new: _Entry | None) -> None:
+        """Take out a record, put in another. Raises ``LookupError`` where there is no such record to take out."""
+        if old is not None:
+            self._take(old)
+        if new is not None:
+            self._put(new)
+
+    def _take(self, entry: _Entry) -> None:
+        record = entry[2]
+        for places, name in self._places(record):
+            place = places[name]
+            i = bisect_left(place, entry[:2])
+            if place[i] is not entry:
+                raise LookupError
+            del place[i]
+            if not place:
+                del places[name]
+        if record.live:
+            self.live[record.name] -= not record.ended
+            if not self.live[record.name]:
+                del self.live[record.name]
+            process = record.process
+            if process is not None:
+                del self.processes[process][record.id]
+                if not self.processes[process]:
+                    del self.processes[process]
+        elif entry[0] is not None:
+            i = bisect_left(self.revoked, entry[:2])
+            if self.revoked[i] is not entry:
+                raise LookupError
+            del self.revoked[i]
+
+    def _put(self, entry: _Entry) -> None:
+        record = entry[2]
+        for places, name in self._places(record):
+            insort(places[name], entry)
+        if record.live:
+            self.live[record.name] += not record.ended
+            process = record.process
+            if process is not None:
+                self.processes[process][record.id] = entry
+        elif entry[0] is not None:
+            insort(self.revoked, entry)
+
+    def _places(self, record: LeaseRecord) -> list[tuple[defaultdict[str, list[_Entry]], str]]:
+        """Return where a record stands among what is due, if it ever is."""
+        if not record.live or record.due_at is None:
+            return []
+        if record.state is not LeaseState.REVOKING:
+            return [(self.due, record.integration)]
+        if record.claimed_by is not None:
+            return [(self.claims, record.integration)]
+        if record.waits:
+            return [(self.due, record.integration)]
+        return [(self.due, record.integration), (self.failed, record.integration)]
+
+
+class _Frozen(dict[str, Any]):
+    """A dictionary that can't be changed: so the store and all that it is handed out to share it."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
+        raise TypeError("a record can't be changed; make a dict of its mapping, and change that")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+_EMPTY: Final = _Frozen()
+
+
+def _standing(record: LeaseRecord) -> datetime | None:
+    """Return the moment at which a record stands in the index."""
+    return record.due_at if record.live else record.revoked_at
+
+
+def _created_at(record: LeaseRecord) -> datetime:
+    return record.created_at
+
+
+def _up_to(entries: list[_Entry] | None, moment: datetime, limit: int | None) -> list[_Entry]:
+    """Return what stands at a moment or before it, at most ``limit``."""
+    end = bisect_right(entries or (), moment, key=_moment)
+    return (entries or [])[: end if limit is None else min(end, max(limit, 0))]
+
+
+def _after(entries: list[_Entry] | None, moment: datetime, limit: int | None) -> list[_Entry]:
+    """Return what stands behind a moment, at most ``limit``."""
+    start = bisect_right(entries or (), moment, key=_moment)
+    return (entries or [])[start : None if limit is None else start + max(limit, 0)]
+
+
+def _first(entries: Iterable[_Entry], limit: int | None) -> list[LeaseRecord]:
+    return [_apart(record) for _, _, record in islice(entries, None if limit is None else max(limit, 0))]
+
+
+def _freeze(record: LeaseRecord) -> LeaseRecord:
+    """Return the record with mappings that nobody can change from outside."""
+    handle, metadata = record.handle, record.metadata
+    if type(handle) is _Frozen and type(metadata) is _Frozen:
         return record
-
-    def _replace(self, old: LeaseRecord, new: LeaseRecord) -> None:
-        """Keep a record in the place of another version of it. The lock is held."""
-        rank = self._ranks[new.id]
-        before, after = self._places(old), self._places(new)
-        for place in before:
-            if place not in after:
-                place[0].remove(place[1], rank, old.id)
-        for place in after:
-            if place not in before:
-                place[0].add(place[1], rank, new.id)
-        self._live[new.name] += new.live - old.live
-        process = old.process
-        if process is not None and not self._processes[process]:
-            del self._processes[process]
-        self._open()[new.id] = new
-
-    def _put(self, record: LeaseRecord) -> None:
-        """Keep a record, and note it wherever it is looked for. The lock is held."""
-        rank = self._ranks[record.id]
-        for timeline, moment in self._places(record):
-            timeline.add(moment, rank, record.id)
-        self._live[record.name] += record.live
-        self._open()[record.id] = record
-
-    def _take(self, record: LeaseRecord) -> None:
-        """Undo all notes of a record. The lock is held."""
-        rank = self._ranks[record.id]
-        for timeline, moment in self._places(record):
-            timeline.remove(moment, rank, record.id)
-        self._live[record.name] -= record.live
-        if record.process is not None and not self._processes[record.process]:
-            del self._processes[record.process]
-
-    def _places(self, record: LeaseRecord) -> list[tuple[_Timeline, datetime]]:
-        """Return the timelines that a record stands in, with its time there."""
-        places = [(self._created, record.created_at)]
-        due_at, process = record.due_at, record.process
-        if due_at is not None:
-            places.append((self._due[record.integration], due_at))
-            if record.state is LeaseState.REVOKING and record.claimed_by is None:
-                places.append((self._failed[record.integration], due_at))
-        if process is not None:
-            places.append((self._processes[process], record.created_at))
-        if not record.live and record.revoked_at is not None:
-            places.append((self._revoked, record.revoked_at))
-        return places
+    if all(isinstance(value, _SCALARS) for value in metadata.values()):
+        kept: Mapping[str, Any] = _Frozen(metadata) if metadata else _EMPTY
+    else:
+        kept = copy.deepcopy(dict(metadata))
+    return attrs.evolve(record, handle=_Frozen(handle), metadata=kept)
 
 
-def _first(entries: Iterable[Any], limit: int | None) -> Iterator[Any]:
-    return islice(entries, None if limit is None else max(limit, 0))
-
-
-def _apart(record: LeaseRecord, **changes: Any) -> LeaseRecord:
-    """Return the record with mappings of its own."""
-    metadata = copy.deepcopy(dict(record.metadata)) if record.metadata else {}
-    return attrs.evolve(record, handle=dict(record.handle), metadata=metadata, **changes)
+def _apart(record: LeaseRecord) -> LeaseRecord:
+    """Return a record that shares nothing that can be changed with the kept one."""
+    if type(record.metadata) is _Frozen:
+        return record
+    return attrs.evolve(record, metadata=copy.deepcopy(record.metadata))

@@ -2,6 +2,9 @@
 
 Times are whole microseconds since 1970. A lease id that is a UUID takes 16 bytes instead of 36, and the owner is left
 out where it is the process that the row is found by anyway: both stand in an index too, so they count twice.
+
+``due_at`` is what due work is found by. A claim has it negative: so claims stand together, before all else, and those
+that end later than a claim can are found without reading what is due later.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ COLUMNS: Final = (
     "issued_at",
     "expires_at",
     "revoked_at",
+    "ended_at",
     "next_attempt_at",
     "due_at",
     "attempts",
@@ -91,8 +95,11 @@ def is_text(value: object) -> bool:
 
 def to_row(record: LeaseRecord) -> Row:
     """Return the columns of a record. Raises ``StoreError`` where it holds what can't be kept."""
-    process, due_at, owner, last_error = record.process, record.due_at, record.owner, record.last_error
+    process, owner, last_error = record.process, record.owner, record.last_error
     try:
+        created_at = (record.created_at - _EPOCH) // _MICROSECOND
+        expires_at = _maybe_microseconds(record.expires_at)
+        next_attempt_at = _maybe_microseconds(record.next_attempt_at)
         return (
             to_key(record.id),
             record.name,
@@ -100,12 +107,13 @@ def to_row(record: LeaseRecord) -> Row:
             record.state.value,
             _encode(dict(record.handle)),
             _encode(dict(record.metadata)) if record.metadata else None,
-            to_microseconds(record.created_at),
+            created_at,
             _maybe_microseconds(record.issued_at),
-            _maybe_microseconds(record.expires_at),
+            expires_at,
             _maybe_microseconds(record.revoked_at),
-            _maybe_microseconds(record.next_attempt_at),
-            _maybe_microseconds(due_at),
+            _maybe_microseconds(record.ended_at),
+            next_attempt_at,
+            _due_at(record, created_at, expires_at, next_attempt_at),
             record.attempts,
             record.stuck,
             record.held,
@@ -134,6 +142,7 @@ def from_row(row: Row) -> LeaseRecord:
         issued_at,
         expires_at,
         revoked_at,
+        ended_at,
         next_attempt_at,
         _due_at,
         attempts,
@@ -157,6 +166,7 @@ def from_row(row: Row) -> LeaseRecord:
             issued_at=_maybe_moment(issued_at),
             expires_at=_maybe_moment(expires_at),
             revoked_at=_maybe_moment(revoked_at),
+            ended_at=_maybe_moment(ended_at),
             next_attempt_at=_maybe_moment(next_attempt_at),
             attempts=_number(attempts),
             stuck=bool(_number(stuck)),
@@ -168,6 +178,18 @@ def from_row(row: Row) -> LeaseRecord:
         )
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise RowError(str(error)) from error
+
+
+def _due_at(record: LeaseRecord, created_at: int, expires_at: int | None, next_attempt_at: int | None) -> int | None:
+    """Return ``record.due_at`` from what its times are in microseconds; negative for a claim."""
+    state = record.state
+    if state is LeaseState.PENDING:
+        return created_at
+    if state is LeaseState.ACTIVE:
+        return expires_at
+    if state is LeaseState.REVOKED or next_attempt_at is None:
+        return None
+    return next_attempt_at if record.claimed_by is None else -next_attempt_at
 
 
 def _spell(key: bytes) -> str:

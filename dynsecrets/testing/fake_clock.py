@@ -41,7 +41,10 @@ class FakeClock:
     0 False
 
     Nothing sleeps: whatever would sleep on the clock moves it forward itself and goes on (``sleeps`` has how long each
-    time). Thread-safe. ``start`` is what the wall clock shows at first, an aware datetime.
+    time). Thread-safe.
+
+    Args:
+        start: What the wall clock shows at first, an aware datetime.
     """
 
     def __init__(self, start: datetime = START) -> None:
@@ -61,14 +64,19 @@ class FakeClock:
             return self._start + self._jumps + timedelta(seconds=self._steady)
 
     def steady(self) -> float:
-        """Return the seconds that went by so far."""
+        """Return the seconds that have gone by so far."""
         with self._changed:
             # A wait is counted from the waiting thread's own last reading: what comes in between is not lost.
             self._read.value = self._steady
             return self._steady
 
     def wait(self, condition: threading.Condition, seconds: float | None) -> None:
-        """Block until the condition is notified or time went by far enough; the managers' to call."""
+        """Block until a condition is notified or time has gone by; managers call it.
+
+        Args:
+            condition: What to wait on; the caller holds it.
+            seconds: How long at most; ``None`` for as long as it takes.
+        """
         waiter = object()
         with self._changed:
             deadline = None if seconds is None else getattr(self._read, "value", self._steady) + seconds
@@ -83,7 +91,11 @@ class FakeClock:
                 self._waiters.pop(waiter, None)
 
     def sleep(self, seconds: float) -> None:
-        """Have the time go by at once."""
+        """Let time go by at once, instead of sleeping.
+
+        Args:
+            seconds: How much.
+        """
         with self._changed:
             self.sleeps.append(seconds)
         self.leap(max(seconds, 0.0))
@@ -91,9 +103,15 @@ class FakeClock:
     def advance(self, by: TTL | float) -> None:
         """Let time go by, with everything done at its own moment, and return when that is done.
 
-        ``by`` is text like ``"20m"``, a ``timedelta``, or seconds (a float too, ``0`` included). Fails with
-        ``AssertionError`` where the background doesn't come to rest within a real minute (a callback that waits for
-        the test, say). Not for a callback of a manager to call: that would wait for itself.
+        Not for a callback of a manager to call: that would wait for itself.
+
+        Args:
+            by: How much: text like ``"20m"``, a ``timedelta``, or seconds (a float too, ``0`` included).
+
+        Raises:
+            InvalidTTL: ``by`` is not a length of time.
+            AssertionError: The background doesn't come to rest within a minute of real time: a callback waits for the
+                test, say.
         """
         end = self.steady() + _seconds(by)
         self.settle()
@@ -104,7 +122,11 @@ class FakeClock:
         self.settle()
 
     def settle(self) -> None:
-        """Return once the background has nothing left to do at this moment; time doesn't go by."""
+        """Return once the background has nothing left to do at this moment; time doesn't go by.
+
+        Raises:
+            AssertionError: It doesn't come to rest, as in :meth:`advance`.
+        """
         glance = threading.Event()
         deadline = time.monotonic() + PATIENCE_S
         while not self._at_rest():
@@ -114,7 +136,11 @@ class FakeClock:
             glance.wait(_GLANCE_S)
 
     def leap(self, seconds: float) -> None:
-        """Let time go by all at once, as if the machine had been asleep; wait for nothing."""
+        """Let time go by all at once, as if the machine had been asleep; wait for nothing.
+
+        Args:
+            seconds: How much.
+        """
         with self._changed:
             self._steady += seconds
             due = [
@@ -129,12 +155,20 @@ class FakeClock:
                 condition.notify_all()
 
     def jump_wall(self, seconds: float) -> None:
-        """Set the wall clock forward, or back, as an administrator or NTP may; :meth:`steady` doesn't notice."""
+        """Set the wall clock forward, or back, as an administrator or NTP may; :meth:`steady` doesn't notice.
+
+        Args:
+            seconds: How far; less than zero for back.
+        """
         with self._changed:
             self._jumps += timedelta(seconds=seconds)
 
     def watch(self, scheduler: Scheduler) -> None:
-        """Know of a scheduler that lives by this clock; schedulers call it."""
+        """Register a scheduler that lives by this clock; schedulers call it.
+
+        Args:
+            scheduler: What has to rest before time goes by.
+        """
         watch = Watch(scheduler)
         with self._changed:
             self._watches.append(watch)

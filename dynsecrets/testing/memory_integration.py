@@ -45,7 +45,20 @@ _GLANCE_S: Final = 0.5
 
 @attrs.frozen(kw_only=True)
 class MemoryUser:
-    """A user that lives in a :class:`MemoryIntegration`. ``policy`` is the document that AWS would have got."""
+    """A user that lives in a :class:`MemoryIntegration`.
+
+    Args:
+        username: Its name.
+        arn: Its ARN.
+        user_id: Its unique id.
+        access_key_id: The id of its access key.
+        config: What it was leased for.
+        policy: The policy document that AWS would have got, expiry guard included; ``None`` where there is none.
+        created_at: When it was made, by the integration's clock.
+        expires_at: When its TTL is over.
+        usable_at: From when on its key works.
+        secret: Its secret access key, boxed.
+    """
 
     username: str
     arn: str
@@ -55,14 +68,19 @@ class MemoryUser:
     policy: str | None = attrs.field(repr=False)
     created_at: datetime
     expires_at: datetime
-    #: From when on its key works.
     usable_at: datetime
     secret: Secret = attrs.field(repr=False, eq=False)
 
 
 @attrs.frozen
 class Call:
-    """One call of an integration: which method, for which user, when by the integration's clock."""
+    """One call of an integration.
+
+    Args:
+        method: ``"provision"``, ``"revoke"``, ``"is_usable"``, or ``"call"`` for a call of a session.
+        username: The user that it was for.
+        at: When it was made, by the integration's clock.
+    """
 
     method: str
     username: str
@@ -79,9 +97,7 @@ class _Fault:
 class MemoryIntegration(Integration, AwsSessions):
     """An integration without AWS: users exist in memory, keys work while they exist, and faults are scripted.
 
-    Leases of it look like those of AWS: all eight values, ``aws_env()``, ``session()``. ``clock`` is the one to give
-    to the ``LeaseManager`` too, a :class:`FakeClock` where time matters; ``usable_after`` (a TTL, ``"0s"`` included) is
-    how long a new key takes to work, as IAM's do.
+    Leases of it look like those of AWS: all eight values, ``aws_env()``, ``session()``.
 
     >>> from dynsecrets import DynamicSecretConfig, LeaseManager, MemoryLeaseStore, ProvisionError, lease
     >>> from dynsecrets.testing import MemoryIntegration
@@ -102,6 +118,16 @@ class MemoryIntegration(Integration, AwsSessions):
     user is gone (``InvalidClientTokenId`` and its like), or when the lease is over and has an expiry guard
     (``AccessDenied``). What is not refused must be answered by botocore's ``Stubber``, moto's ``mock_aws``, or a server
     on this machine; nothing is sent elsewhere. Thread-safe. A forked child has a copy of its own.
+
+    Args:
+        name: The name that records and reapers know the integration by.
+        clock: What the time is read from: the one that the ``LeaseManager`` has too, a :class:`FakeClock` where time
+            matters. By default the machine's own.
+        usable_after: How long a new key takes to work, as IAM's do: a TTL, ``"0s"`` included.
+
+    Raises:
+        InvalidConfig: The name or the clock is not accepted.
+        InvalidTTL: ``usable_after`` is not a length of time.
     """
 
     kind: str = "memory"
@@ -125,30 +151,38 @@ class MemoryIntegration(Integration, AwsSessions):
 
     @property
     def users(self) -> dict[str, MemoryUser]:
-        """The users that exist now, by name, the oldest first."""
+        """Return the users that exist now, by name, the oldest first."""
         with self._lock:
             return dict(self._users)
 
     @property
     def calls(self) -> list[Call]:
-        """Every call so far, the failed ones too."""
+        """Return every call so far, the failed ones too."""
         with self._lock:
             return list(self._calls)
 
     def count(self, method: Method) -> int:
-        """Return how often a method was called."""
+        """Return how often a method was called.
+
+        Args:
+            method: ``"provision"``, ``"revoke"``, ``"is_usable"``, or ``"call"`` for calls of sessions.
+        """
         return sum(call.method == method for call in self.calls)
 
     def fail(
         self, method: Method, error: BaseException | None = None, *, times: int | None = 1, after: bool = False
     ) -> None:
-        """Have the next calls of a method fail, after those that were told to fail before.
+        """Let the next calls of a method fail, after those that were told to fail before.
 
-        ``method`` is ``"provision"``, ``"revoke"``, ``"is_usable"``, or ``"call"`` for calls of sessions. ``error`` is
-        what is raised, each time a copy of it: ``PermissionDenied``, ``QuotaExceeded``, whatever is to be tested; by
-        default what an outage of AWS looks like. ``times`` is how many calls fail, ``None`` for all until
-        :meth:`heal`. With ``after`` the call takes effect first and fails then, like one whose answer is lost.
-        Raises ``InvalidConfig``.
+        Args:
+            method: ``"provision"``, ``"revoke"``, ``"is_usable"``, or ``"call"`` for calls of sessions.
+            error: What is raised, each time a copy of it: ``PermissionDenied``, ``QuotaExceeded``, whatever is to be
+                tested. By default what an outage of AWS looks like.
+            times: How many calls fail; ``None`` for all until :meth:`heal`.
+            after: Whether the call takes effect first and fails then, like one whose answer is lost.
+
+        Raises:
+            InvalidConfig: An argument is not accepted.
         """
         if method not in _METHODS:
             raise InvalidConfig(f"method {safe_repr(method)} can't fail; give one of {', '.join(_METHODS)}")
@@ -162,20 +196,24 @@ class MemoryIntegration(Integration, AwsSessions):
             self._faults[method].append(_Fault(error, times, after))
 
     def heal(self) -> None:
-        """Have nothing fail any more."""
+        """Let nothing fail any more."""
         with self._lock:
             self._down = False
             for faults in self._faults.values():
                 faults.clear()
 
     def delete_user(self, username: str) -> None:
-        """Delete a user as somebody would who knows nothing of leases. Deleting it twice is fine."""
+        """Delete a user as somebody would who knows nothing of leases. Deleting it twice is fine.
+
+        Args:
+            username: Its name, as in :attr:`users`.
+        """
         with self._lock:
             self._users.pop(username, None)
 
     @contextlib.contextmanager
     def outage(self) -> Iterator[None]:
-        """Have everything fail while the block lasts, as if AWS could not be reached."""
+        """Let everything fail while the block lasts, as if AWS could not be reached."""
         with self._lock:
             self._down = True
         try:

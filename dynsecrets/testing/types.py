@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dynsecrets.model.unset import UNSET, Unset
+from dynsecrets.model.config import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,9 +25,18 @@ class LeaseFactory(Protocol):
         wait: Wait | Unset = UNSET,
         metadata: Mapping[str, Any] | None = None,
     ) -> Lease:
-        """Lease a credential for the rest of the test. Raises what ``LeaseManager.issue`` does.
+        """Lease a credential for the rest of the test.
 
-        ``ttl`` is by default that of the option ``dynsecrets_ttl``, else the config's. ``wait`` and ``metadata`` are
-        those of ``dynsecrets.lease``.
+        Args:
+            config: What to lease.
+            ttl: Its time to live; by default that of the option ``dynsecrets_ttl``, else the config's.
+            wait: Overrides the config's, as in ``dynsecrets.lease``.
+            metadata: What is kept with the record; by default the test's name, as ``test``.
+
+        Returns:
+            A lease of the test's own, a new one with each call.
+
+        Raises:
+            DynsecretsError: What ``LeaseManager.issue`` raises, or the test is over.
         """
         ...

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MOMENTS = ("created_at", "issued_at", "expires_at", "revoked_at", "next_attempt_at")
+_MOMENTS = ("created_at", "issued_at", "expires_at", "revoked_at", "ended_at", "next_attempt_at")
 
 
 class JSONFolderStore:
@@ -102,9 +102,9 @@ class JSONFolderStore:
             return self._write(record.claimed(worker=worker, until=until).next_version())
 
     def count_live(self, name: str) -> int:
-        """Count the leases of one name that are not revoked."""
+        """Count the leases of one name that are not revoked; what the third party refuses already doesn't count."""
         with self._locked():
-            return sum(record.live and record.name == name for record in self._all())
+            return sum(record.live and not record.ended and record.name == name for record in self._all())
 
     def purge(self, before: datetime) -> int:
         """Forget old tombstones."""

@@ -107,6 +107,17 @@ def test_the_names_in_a_grant_are_no_secrets(request: pytest.FixtureRequest) -> 
     assert plugin.collector.found_in(f"{name} {secret}") == {secret}
 
 
+def test_an_integration_says_what_is_public(request: pytest.FixtureRequest) -> None:
+    """A database's host may be shown where its integration says so, and a user name may not where it doesn't."""
+    plugin = request.config.pluginmanager.get_plugin("canary")
+    assert isinstance(plugin, canary.Canary)
+    host, name = f"db-{secrets.token_hex(20)}", secrets.token_hex(20)
+
+    Grant({"HOST": host, "USERNAME": name}, datetime.now(UTC), {}).check_handle({"HOST"})
+
+    assert plugin.collector.found_in(f"{host} {name}") == {name}
+
+
 def test_access_key_ids_are_no_secrets() -> None:
     """An access key id stands in every signed request."""
     collector = canary.Collector()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pytest
 
     from dynsecrets import DynamicSecretConfig, LeaseManager, LeaseRecord, LeaseStore
-    from support.fakes import FakeClock
+    from dynsecrets.testing import FakeClock
 
 #: What can happen at a step; who is overtaken was slow.
 OK, FAIL, INTERRUPT, SLOW, KILL, OVERTAKE = "ok", "fail", "interrupt", "slow", "kill", "overtake"
@@ -86,7 +86,7 @@ class Process:
         if event == INTERRUPT:
             raise KeyboardInterrupt
         if event in (SLOW, OVERTAKE):
-            self.clock.advance(SLOW_S)
+            self.clock.leap(SLOW_S)
         if event == OVERTAKE:
             self.overtake(self)
         if event == KILL:

@@ -10,10 +10,10 @@ import attrs
 import pytest
 
 from dynsecrets import LeaseManager
+from dynsecrets.testing import FakeClock
 from reliability.strict import Strictness
 from support.accounts import USER_PATH
 from support.crash_points import POINTS
-from support.fakes import FakeClock
 from support.forking import needs_fork
 from support.proxy import Proxy
 

@@ -19,11 +19,11 @@ from dynsecrets import (
     ProvisionError,
     RevocationError,
 )
+from dynsecrets.testing import FakeClock
 from reliability.places import integration_of
 from reliability.skipping import SkippedTime
 from reliability.strict import Strictness
 from support.accounts import USER_PATH
-from support.fakes import FakeClock
 from support.world import World
 
 if TYPE_CHECKING:

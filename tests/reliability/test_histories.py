@@ -18,7 +18,7 @@ def given_up(world: World) -> Callable[[], None]:
     """Return a step that takes so long that another process gives the issue up and closes its record."""
 
     def step() -> None:
-        world.clock.advance(150)
+        world.clock.leap(150)
         world.another().reap(integrations=[world.integration])
         assert world.states() == ["revoked"]
 
@@ -62,10 +62,10 @@ def test_a_slow_integration_does_not_set_the_managers_clock(world: World) -> Non
     """Where nobody can tell when in a long call the third party's clock was read, other leases are not reaped early."""
     world.integration.skew = timedelta(0)
     world.issue("10m")
-    world.integration.fail("provision", lambda: world.clock.advance(300))
+    world.integration.fail("provision", lambda: world.clock.leap(300))
     world.issue("1h")
 
-    world.clock.advance(200)
+    world.clock.leap(200)
     report = world.manager.reap(integrations=[world.integration])
 
     assert report.revoked == []

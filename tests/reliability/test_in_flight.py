@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dynsecrets import DynamicSecretConfig, LeaseManager
-from support.forking import needs_fork
-from support.forks import start_child
+from support.forking import needs_fork, start_child
 from support.processes import wait_until
 from support.world import started
 

@@ -18,8 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from dynsecrets import DynamicSecretConfig, DynsecretsError, Lease, MemoryLeaseStore, SQLiteLeaseStore
 from dynsecrets.engine.manager import engine_of
 from dynsecrets.model.lifecycle import ABANDONED_AFTER, LONGEST_BACKOFF, LeaseState
+from dynsecrets.testing import FakeClock
 from reliability.model import FAIL, INTERRUPT, KILL, OK, OVERTAKE, SLOW, Killed, Process, Processes, ThirdParty, Trouble
-from support.fakes import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,7 +113,7 @@ class Leases(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 10, 61, 130, 700]), who=st.integers(0, 9), events=EVENTS)
     def wait(self, seconds: int, who: int, events: list[str]) -> None:
         """Let time go by, and all processes do what they have planned; one of them meets trouble."""
-        self.clock.advance(seconds)
+        self.clock.leap(seconds)
         troubled = self.one(who)
         for process in list(self.processes.all):
             if not process.dead:
@@ -164,7 +164,7 @@ class Leases(RuleBasedStateMachine):
             last = self.processes.start()
             last.manager.reap(integrations=[last.integration])
             self.assert_reaped()
-            self.clock.advance(3600)
+            self.clock.leap(3600)
             report = last.manager.reap(integrations=[last.integration])
             assert not report.failed
             assert set(self.there.live) <= self.lost

@@ -11,8 +11,8 @@ import attrs
 import pytest
 
 from dynsecrets import DynamicSecretConfig, LeaseManager, StoreError
+from dynsecrets.testing import FakeClock
 from reliability.skipping import SkippedTime
-from support.fakes import FakeClock
 from support.proxy import Proxy
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ import pytest
 from dynsecrets import LeaseManager, SQLiteLeaseStore
 from dynsecrets.engine.process_identity import current_owner
 from dynsecrets.stores import record_codec
+from dynsecrets.testing import FakeClock
 from support.builders import make_record
-from support.fakes import START, FakeClock, FakeIntegration
+from support.fakes import START, FakeIntegration
 
 if TYPE_CHECKING:
     from pathlib import Path

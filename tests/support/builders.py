@@ -61,6 +61,7 @@ def lease_records() -> st.SearchStrategy[LeaseRecord]:
         issued_at=st.none() | moments(),
         expires_at=st.none() | moments(),
         revoked_at=st.none() | moments(),
+        ended_at=st.none() | moments(),
         attempts=counts,
         next_attempt_at=st.none() | moments(),
         last_error=st.none() | st.text(),

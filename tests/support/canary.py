@@ -19,7 +19,7 @@ from dynsecrets.model.grant import Grant
 from dynsecrets.model.masking import MASK, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Collection, Generator, Iterator
     from pathlib import Path
 
 MARKER: Final = "reveals"
@@ -51,11 +51,17 @@ class Collector:
             else:
                 self._irregular.add(spelling)
 
+    def doubt(self, text: str) -> None:
+        """Take a text for a secret after all."""
+        self._names.discard(text)
+        self.add(text)
+
     def forgive(self, text: str) -> None:
         """Never take a text for a secret, though it was boxed like one."""
         self._names.add(text)
-        self._irregular.discard(text)
-        self._by_prefix[text[:_PREFIX]].discard(text)
+        for spelling in {text, urllib.parse.quote(text, safe="")}:
+            self._irregular.discard(spelling)
+            self._by_prefix[spelling[:_PREFIX]].discard(spelling)
 
     def found_in(self, text: str) -> set[str]:
         """Return the secrets that stand in a text."""
@@ -106,7 +112,7 @@ class Canary:
             self.collector.add(str(text))
             original(box, text)
 
-        accept = Grant.__attrs_post_init__
+        accept, check = Grant.__attrs_post_init__, Grant.check_handle
 
         def forgiving(grant: Grant) -> None:
             # A grant boxes all its values; user names and ARNs among them are no secrets.
@@ -114,7 +120,15 @@ class Canary:
                 self.collector.forgive(str(grant.values[suffix].reveal()))
             accept(grant)
 
+        def judging(grant: Grant, public_values: Collection[str]) -> None:
+            # Asked of each grant that becomes a lease: what its integration calls public counts, and nothing else.
+            for suffix, secret in grant.values.items():
+                verdict = self.collector.forgive if suffix in public_values else self.collector.doubt
+                verdict(str(secret.reveal()))
+            check(grant, public_values)
+
         self._patch.setattr(Grant, "__attrs_post_init__", forgiving)
+        self._patch.setattr(Grant, "check_handle", judging)
         self._patch.setattr(Secret, "__init__", collecting)
         root = logging.getLogger()
         root.addHandler(self._log)

@@ -12,45 +12,37 @@ from typing import TYPE_CHECKING, Any, Final
 from dynsecrets.clock import SYSTEM_CLOCK
 from dynsecrets.integrations.aws.options import PUBLIC_VALUES, IamUserOptions
 from dynsecrets.model.events import LeaseEvent
-from dynsecrets.model.grant import Grant
+from dynsecrets.model.grant import Grant, Remainder
 from dynsecrets.model.integration import Integration
-from dynsecrets.model.lease import Lease
-from dynsecrets.testing.fake_clock import PATIENCE_S, START
-from dynsecrets.testing.fake_clock import FakeClock as KitClock
+from dynsecrets.model.lease import Lease, LeaseStatus
+from dynsecrets.testing.fake_clock import PATIENCE_S, START, FakeClock
 
 __all__ = [
     "PATIENCE_S",
     "START",
-    "FakeClock",
+    "BlockingClock",
     "FakeIntegration",
+    "UnhurriedClock",
     "aws_values",
     "make_event",
     "make_lease",
+    "until_waiting",
 ]
+
+_GLANCE_S: Final = 0.0005
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
     from dynsecrets.clock import Clock
     from dynsecrets.model.config import DynamicSecretConfig
 
 
-class FakeClock(KitClock):
-    """The kit's clock, with time that leaps: nothing is waited for, so that a test can have things meet.
-
-    ``sleep`` advances the clock itself and returns; with ``auto_sleep=False`` it blocks until somebody else has.
-    """
-
-    def __init__(self, start: datetime = START, *, auto_sleep: bool = True) -> None:
-        super().__init__(start)
-        self.auto_sleep = auto_sleep
+class BlockingClock(FakeClock):
+    """A clock on which whoever sleeps stays where he is until somebody else has let the time go by."""
 
     def sleep(self, seconds: float) -> None:
-        """Advance the clock, or block until it was advanced."""
-        if self.auto_sleep:
-            super().sleep(seconds)
-            return
+        """Block until the time has gone by."""
         with self._changed:
             self.sleeps.append(seconds)
             deadline = self._steady + seconds
@@ -59,15 +51,20 @@ class FakeClock(KitClock):
             while (left := deadline - self.steady()) > 0:
                 self.wait(sleeper, left)
 
-    def advance(self, by: Any) -> None:
-        """Let time go by, and wake who waited for that."""
-        self.leap(by)
 
-    def until_waiting(self, threads: int = 1) -> None:
-        """Return once so many threads wait on the clock; fail where that doesn't come to pass."""
-        with self._changed:
-            waiting = self._changed.wait_for(lambda: len(self._waiters) >= threads, PATIENCE_S)
-            assert waiting, f"{len(self._waiters)} threads wait on the clock, not {threads}"
+class UnhurriedClock(FakeClock):
+    """A clock on which sleeping takes a moment of real time and none of its own: for threads that wait for others."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let other threads go on."""
+        threading.Event().wait(_GLANCE_S)
+
+
+def until_waiting(clock: FakeClock, threads: int = 1) -> None:
+    """Return once so many threads wait on a clock; fail where that doesn't come to pass."""
+    with clock._changed:
+        waiting = clock._changed.wait_for(lambda: len(clock._waiters) >= threads, PATIENCE_S)
+        assert waiting, f"{len(clock._waiters)} threads wait on the clock, not {threads}"
 
 
 class FakeIntegration(Integration):
@@ -91,6 +88,8 @@ class FakeIntegration(Integration):
         self.live: dict[str, Mapping[str, str]] = {}
         self.calls: list[tuple[str, str]] = []
         self.answers: deque[bool] = deque()
+        #: What ``revoke`` leaves for later, the next times: the thing is gone then if it ended.
+        self.remainders: deque[Remainder] = deque()
         self.skew = skew
         self._clock = clock
         self._lock = threading.Lock()
@@ -118,20 +117,27 @@ class FakeIntegration(Integration):
         """Make the thing."""
         thing = plan["thing"]
         self._step("provision", thing)
-        values = MappingProxyType({"ACCESS_KEY_ID": f"key-of-{thing}", "TOKEN": secrets.token_urlsafe(30)})
+        values = MappingProxyType(self.values_of(thing))
         with self._lock:
             self.live[thing] = values
         self._step("provisioned", thing)
         issued_at = self._clock.now() + self.skew
         return Grant(values, issued_at + ttl, {**plan, "key": values["ACCESS_KEY_ID"]}, issued_at=issued_at)
 
-    def revoke(self, handle: Mapping[str, str]) -> None:
+    def values_of(self, thing: str) -> dict[str, str]:
+        """Return what a new thing is revealed by."""
+        return {"ACCESS_KEY_ID": f"key-of-{thing}", "TOKEN": secrets.token_urlsafe(30)}
+
+    def revoke(self, handle: Mapping[str, str]) -> Remainder | None:
         """Delete the thing, if it is there."""
         thing = handle["thing"]
         self._step("revoke", thing)
         with self._lock:
-            self.live.pop(thing, None)
+            remainder = self.remainders.popleft() if self.remainders else None
+            if remainder is None or remainder.ended:
+                self.live.pop(thing, None)
         self._step("revoked", thing)
+        return remainder
 
     def is_usable(self, values: Mapping[str, str]) -> bool:
         """Say what was scripted, or else whether the token is one of a living thing."""
@@ -171,10 +177,16 @@ def make_lease(
     clock: FakeClock | None = None,
     ttl: timedelta = timedelta(minutes=30),
     integration: Integration | None = None,
-    revoke: Callable[[Lease], None] = Lease._mark_revoked,
+    revoke: Callable[[Lease], None] | None = None,
+    status: LeaseStatus | None = None,
 ) -> Lease:
     """Return a lease of ``AWS_USER``, granted just now, of values keyed by suffix. No manager knows it."""
     clock = clock or FakeClock()
+    noted = status or LeaseStatus()
+
+    def note(_: Lease) -> None:
+        noted.revoked = True
+
     return Lease(
         lease_id="1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d",
         name="AWS_USER",
@@ -184,7 +196,8 @@ def make_lease(
         expires_at=clock.now() + ttl,
         anchor=clock.steady(),
         steady=clock.steady,
-        revoke=revoke,
+        status=noted,
+        revoke=revoke or note,
     )
 
 

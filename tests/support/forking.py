@@ -1,4 +1,4 @@
-"""A forked child for tests: it runs one function and hands back what that returned."""
+"""Forked children of a test: they run one function, and hand back what that returned where somebody waits for it."""
 
 from __future__ import annotations
 
@@ -41,3 +41,24 @@ def in_child(call: Callable[[], Any]) -> Any:
     worked, result = pickle.loads(data)  # noqa: S301  # It comes from our own child.
     assert worked, result
     return result
+
+
+def start_child(work: Callable[[], object]) -> int:
+    """Fork, do some work in the child, which ends without any cleaning up, and return its pid."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1  # pragma: no cover  # As above.
+    try:
+        work()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def wait_for_child(pid: int) -> None:
+    """Wait for a child to end; fail where its work failed."""
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, "the child failed; its traceback is in the output"

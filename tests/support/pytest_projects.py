@@ -51,6 +51,9 @@ def dynsecrets_config():
     return DynamicSecretConfig("AWS_USER", Integration.aws_iam())
 """
 
+#: How a lease of ``test_it`` is called among the leaked ones.
+LEFT: Final = "of AWS_USER (user Dynsecrets-Dynamic-*), leased by test_project.py::test_it:"
+
 
 class Project:
     """A project in a folder of its own."""

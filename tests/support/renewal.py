@@ -6,7 +6,8 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from dynsecrets import LeasePool, ProvisionError, renewing
-from support.fakes import PATIENCE_S, FakeClock, FakeIntegration
+from dynsecrets.testing import FakeClock
+from support.fakes import PATIENCE_S, FakeIntegration
 from support.world import World
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from support.fakes import FakeClock, FakeIntegration
+from dynsecrets.testing import FakeClock
+from support.fakes import FakeIntegration
 from support.world import World
 
 if TYPE_CHECKING:

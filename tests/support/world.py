@@ -6,7 +6,7 @@ import secrets
 import threading
 from collections import defaultdict, deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
@@ -14,8 +14,8 @@ from dynsecrets import DynamicSecretConfig, LeaseManager, MemoryLeaseStore
 from dynsecrets.engine.manager import engine_of
 from dynsecrets.model.grant import Found, Grant
 from dynsecrets.model.integration import Integration
-from dynsecrets.testing import FakeClock as KitClock
-from support.fakes import PATIENCE_S, FakeClock, FakeIntegration
+from dynsecrets.testing import FakeClock
+from support.fakes import PATIENCE_S, FakeIntegration
 
 if TYPE_CHECKING:
     import os
@@ -24,16 +24,6 @@ if TYPE_CHECKING:
 
     from dynsecrets import Lease, LeaseEvent, LeaseRecord, LeaseStore
     from dynsecrets.clock import Clock
-
-_GLANCE_S: Final = 0.0005
-
-
-class UnhurriedClock(FakeClock):
-    """A clock on which sleeping takes a moment of real time and none of its own: for threads that wait for others."""
-
-    def sleep(self, seconds: float) -> None:
-        """Let other threads go on."""
-        threading.Event().wait(_GLANCE_S)
 
 
 class Recorder:
@@ -60,10 +50,9 @@ class World:
         *,
         clock: FakeClock | None = None,
         integration: Integration | None = None,
-        auto_sleep: bool = True,
         **options: Any,
     ) -> None:
-        self.clock = clock or FakeClock(auto_sleep=auto_sleep)
+        self.clock = clock or FakeClock()
         self.integration: Any = integration or FakeIntegration(clock=self.clock)
         self.store: Any = MemoryLeaseStore() if store is None else store
         self.events = Recorder()
@@ -99,7 +88,7 @@ class World:
 
     def advance(self, seconds: float) -> None:
         """Let time go by, with everything done at its own moment."""
-        KitClock.advance(self.clock, seconds)
+        self.clock.advance(seconds)
 
     def die(self) -> None:
         """Have the first manager forget what it has planned, as if its process had ended."""
@@ -233,7 +222,7 @@ class SkewedIntegration(FakeIntegration):
         return self._clock.now() + self.skew
 
 
-class ListingIntegration(FakeIntegration):
+class ListingIntegration(SkewedIntegration):
     """A third party that can be asked for all that lives there."""
 
     def __init__(self, name: str = "fake", *, clock: Clock, **options: Any) -> None:
@@ -244,10 +233,6 @@ class ListingIntegration(FakeIntegration):
         """Make the thing, and note when."""
         self.created[plan["thing"]] = self._clock.now() + self.skew
         return super().provision(plan, config, ttl)
-
-    def service_time(self) -> datetime | None:
-        """Return the time there."""
-        return self._clock.now() + self.skew
 
     def find_all(self) -> Iterator[Found]:
         """Iterate over all things."""

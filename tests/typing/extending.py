@@ -8,19 +8,26 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_type
 
+import attrs
+
 from dynsecrets import (
     DynamicSecretConfig,
     DynamoDBLeaseStore,
+    Found,
     Grant,
+    Identity,
     Integration,
     LeaseManager,
     LeaseRecord,
     LeaseState,
     LeaseStore,
     MemoryLeaseStore,
+    Remainder,
+    SecretOptions,
     SQLiteLeaseStore,
     open_store,
 )
+from dynsecrets.model.capabilities import AwsSessions, Listable, NeedsIamPolicy, Probes, TellsTime, Verifiable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -42,6 +49,76 @@ class Tokens(Integration):
 
     def revoke(self, handle: Mapping[str, str]) -> None:
         """Delete it."""
+
+
+@attrs.frozen(kw_only=True)
+class RoleOptions(SecretOptions):
+    """Options of one's own."""
+
+    member_of: tuple[str, ...] = ()
+
+
+class Roles(Tokens):
+    """An integration that says all there is to say of itself, and does all that one can."""
+
+    kind = "roles"
+    options_type = RoleOptions
+    public_values = frozenset({"USERNAME", "HOST"})
+    shortest_ttl = timedelta(minutes=1)
+    longest_ttl = timedelta(hours=12)
+    enforces_expiry = True
+    probes = 2
+
+    def provision(self, plan: Mapping[str, str], config: DynamicSecretConfig, ttl: timedelta) -> Grant:
+        """Make it."""
+        assert_type(config.options, SecretOptions)
+        now = datetime.now().astimezone()
+        return Grant({"TOKEN": "secret"}, now + ttl, plan, age=timedelta(0), issued_at=now)
+
+    def revoke(self, handle: Mapping[str, str]) -> Remainder | None:  # type: ignore[override]  # Tokens never has one.
+        """Delete it, or say what is left."""
+        return Remainder(ended=True, again_at=datetime.now().astimezone()) if handle else None
+
+    def describe(self, handle: Mapping[str, str]) -> str:
+        """Say who."""
+        return f"role {handle['token']}"
+
+    def is_usable(self, values: Mapping[str, str]) -> bool:
+        """Try it."""
+        return "TOKEN" in values
+
+    def service_time(self) -> datetime:
+        """Ask for it."""
+        return datetime.now().astimezone()
+
+    def find_all(self) -> Iterator[Found]:
+        """List them."""
+        yield Found(name="a", handle={"token": "a"}, created_at=self.service_time())
+
+    def name_of(self, handle: Mapping[str, str]) -> str:
+        """Name one."""
+        return handle["token"]
+
+    def verify(self, *configs: DynamicSecretConfig) -> Identity:
+        """Say who."""
+        return Identity(account="a", arn="b", user_id=str(len(configs)))
+
+
+def capabilities() -> None:
+    """What an integration can do besides is asked for by its protocol."""
+    roles = Roles()
+    probes: Probes = roles
+    clock: TellsTime = roles
+    listable: Listable = roles
+    verifiable: Verifiable = roles
+    aws = Integration.aws_iam()
+    sessions: AwsSessions = aws
+    needs: NeedsIamPolicy = aws
+    tokens: Integration = Tokens()
+    if isinstance(tokens, Listable):
+        assert_type(tokens.name_of({}), str)
+    del probes, clock, listable, verifiable, sessions, needs
+    DynamicSecretConfig("A", roles, member_of=["readers"])
 
 
 class Half(Integration):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from dynsecrets.cli.arguments import BeforeChild, add_name_transformer, add_ttl
 from dynsecrets.cli.command import Command
-from dynsecrets.cli.errors import UsageError
+from dynsecrets.cli.errors import FAILED, UsageError
+from dynsecrets.cli.interrupts import leave
 from dynsecrets.errors import RevocationError
 
 if TYPE_CHECKING:
@@ -87,9 +88,11 @@ def _run(console: Console) -> int:
         except RevocationError as error:
             # The command has ended, and its own failure says more.
             status = getattr(error, "status", 0)
-            if not status:
+            if not status and not getattr(error, "given_up", False):
                 raise
             console.report(error)
+            if getattr(error, "given_up", False):
+                leave(int(status) or FAILED)
             return int(status)
 
 

@@ -134,18 +134,17 @@ class AwsIamIntegration(Integration):
         """Delete the user and everything that hangs on it; nothing outside of the path and prefix."""
         UserDeletion(self._api, self._fanout, self.settles_after).run(handle)
 
-    @override
-    def describe(self, handle: Mapping[str, str]) -> str:
-        """Return the user's name."""
-        return f"user {self.name_of(handle)}"
-
-    @override
-    def prepare(self) -> None:
+    def find_credentials(self) -> None:
         """Find the integration's own credentials: a profile may have a role with MFA, whose code is asked for."""
         try:
             self.clients.cache.find_credentials()
         except Exception as exc:
             raise translate(exc, "Finding the integration's credentials") from scrub(exc)
+
+    @override
+    def describe(self, handle: Mapping[str, str]) -> str:
+        """Return the user's name."""
+        return f"user {self.name_of(handle)}"
 
     def is_usable(self, values: Mapping[str, str]) -> bool:
         """Tell whether the leased key authenticates as its own user, by ``sts:GetCallerIdentity``."""

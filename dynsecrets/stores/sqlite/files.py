@@ -9,7 +9,7 @@ import stat
 import time
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from dynsecrets._internal.log import logger
 from dynsecrets._internal.messages import safe_repr
@@ -22,14 +22,21 @@ _OWNER_ONLY_FILE: Final = 0o600
 _OWNER_ONLY_FOLDER: Final = 0o700
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _BESIDE: Final = ("", "-wal", "-shm", "-journal")
+_KEPT_OPEN: Final = ("", "-wal", "-shm")
+#: Device and inode of each file that is kept open, ``None`` for what isn't there.
+Identity: TypeAlias = "tuple[tuple[int, int] | None, ...]"
 
+_ELSEWHERE: Final = (
+    "this user must be able to make, read and write the file and its folder; to keep it elsewhere set "
+    "DYNSECRETS_STORE, like sqlite:////var/lib/app/leases.db, or give the store a path"
+)
 #: What to do about an error, by SQLite's primary result code.
 _ADVICE: Final = {
     sqlite3.SQLITE_BUSY: f"other processes kept it locked for {BUSY_TIMEOUT:.0f} seconds; try again",
     sqlite3.SQLITE_LOCKED: "it is locked; try again",
-    sqlite3.SQLITE_READONLY: "it is read-only; make the file and its folder writable for this user",
-    sqlite3.SQLITE_PERM: "this user may not open it; make the file and its folder readable and writable",
-    sqlite3.SQLITE_CANTOPEN: "it can't be opened; this user must be able to read and write the file and its folder",
+    sqlite3.SQLITE_READONLY: f"it is read-only; {_ELSEWHERE}",
+    sqlite3.SQLITE_PERM: _ELSEWHERE,
+    sqlite3.SQLITE_CANTOPEN: _ELSEWHERE,
     sqlite3.SQLITE_FULL: "the disk is full; make room and try again",
     sqlite3.SQLITE_IOERR: "reading or writing the disk failed; look at the disk and the system's log",
     sqlite3.SQLITE_NOTADB: "it is no SQLite database; give the store another path, or move that file away",
@@ -43,10 +50,7 @@ _ADVICE: Final = {
 def check_path(path: object) -> Path:
     """Return the absolute path of a store. Raises ``InvalidConfig`` where it can't be one."""
     if path is None:
-        # Imported here: whoever gives a path does without it.
-        from platformdirs import user_state_path
-
-        return user_state_path("dynsecrets", appauthor=False).absolute() / "leases.db"
+        return _default_path()
     given = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(given, str) or not given or "\0" in given:
         raise InvalidConfig(
@@ -56,6 +60,24 @@ def check_path(path: object) -> Path:
         raise InvalidConfig("a store in memory is a MemoryLeaseStore (memory://), not an SQLiteLeaseStore(':memory:')")
     # Absolute from now on: the process may change its working directory.
     return Path(given).absolute()
+
+
+def _default_path() -> Path:
+    """Return the path of the store in the user's state folder. Raises ``InvalidConfig`` where there is no home."""
+    # Imported here: whoever gives a path does without it.
+    from platformdirs import user_state_path
+
+    try:
+        folder = user_state_path("dynsecrets", appauthor=False)
+    except RuntimeError:
+        folder = Path("~")
+    # Older releases leave what stands for a home as it is where nobody knows one: that would be a folder called "~".
+    if folder.parts[0] == "~":
+        raise InvalidConfig(
+            "this user has no home folder to keep leases in: HOME is not set, and the system doesn't know the user. "
+            "Set DYNSECRETS_STORE, like sqlite:////var/lib/app/leases.db, or give the store a path"
+        )
+    return folder.absolute() / "leases.db"
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -68,22 +90,49 @@ def open_database(path: Path) -> sqlite3.Connection:
     try:
         # Bytes that are no text make a row unreadable; they must not make all rows unreadable.
         connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+        # For a new file: a change of few bytes writes whole pages, and each life of a lease makes some twenty.
+        connection.execute("PRAGMA page_size = 2048")
         # Some builds have NORMAL here, and then a record that was written may not survive a power loss.
         connection.execute("PRAGMA synchronous = FULL")
         # macOS: its fsync leaves data in the drive's cache.
         connection.execute("PRAGMA fullfsync = ON")
         _patiently(partial(bring_up_to_date, connection, path))
         _patiently(partial(_write_ahead, connection, path))
+        # Reading opens all files that are kept open.
+        connection.execute("PRAGMA user_version").fetchone()
     except BaseException:
         connection.close()
         raise
     return connection
 
 
+def identify(path: Path) -> Identity:
+    """Return what tells a store's files from any others that are put in their places: device and inode of each."""
+    return tuple(_identify(f"{path}{suffix}") for suffix in _KEPT_OPEN)
+
+
+def remove_left_behind(path: Path, identity: Identity) -> None:
+    """Remove the log of a file that isn't there any more: SQLite would take it for that of the file in its place."""
+    found = identify(path)
+    if found[0] == identity[0]:
+        return
+    for suffix, left, ours in zip(_KEPT_OPEN[1:], found[1:], identity[1:], strict=True):
+        if left is not None and left == ours:
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def _identify(file: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(file)  # noqa: PTH116 - called often, and a Path is made at some cost.
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def explain(error: sqlite3.Error | OSError, path: Path, doing: str) -> StoreError:
     """Return what to raise for an error of the database or the file system."""
     code = getattr(error, "sqlite_errorcode", None)
-    advice = "" if code is None else _ADVICE.get(code & 0xFF, "")
+    advice = _ELSEWHERE if code is None and isinstance(error, OSError) else _ADVICE.get((code or 0) & 0xFF, "")
     text = f"{doing} failed at {path}: {error}"
     return StoreError(f"{text} ({advice})" if advice else text)
 

@@ -63,8 +63,26 @@ def _index_failures(connection: sqlite3.Connection) -> None:
     )
 
 
+def _keep_ends(connection: sqlite3.Connection) -> None:
+    """Make version 3: what ended before all of it was gone counts as live no more, and what waits has not failed."""
+    for statement in (
+        "ALTER TABLE leases ADD COLUMN ended_at INTEGER",
+        "DROP INDEX leases_live",
+        "DROP INDEX leases_failed",
+        """
+        CREATE INDEX leases_live ON leases (name)
+        WHERE state <> 'revoked' AND (ended_at IS NULL OR ended_at >= next_attempt_at)
+        """,
+        """
+        CREATE INDEX leases_failed ON leases (integration, due_at)
+        WHERE state = 'revoking' AND claimed_by IS NULL AND (ended_at IS NULL OR attempts > 0)
+        """,
+    ):
+        connection.execute(statement)
+
+
 #: The n-th takes a file from version n to n+1, inside a transaction. Each change adds one; none is ever changed.
-MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_create_leases, _index_failures)
+MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_create_leases, _index_failures, _keep_ends)
 
 
 def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:

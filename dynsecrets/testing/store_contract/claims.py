@@ -10,10 +10,21 @@ import pytest
 
 from dynsecrets.errors import LeaseNotFound, VersionConflict
 from dynsecrets.model.lifecycle import LeaseState
-from dynsecrets.testing.store_contract.kit import OTHER_WORKER, WORKER, StoreSuite, at_once, claim, process_index
+from dynsecrets.testing.store_contract.kit import (
+    OTHER_WORKER,
+    WORKER,
+    StoreSuite,
+    at_once,
+    claim,
+    collections_call,
+    ids,
+    process_index,
+)
 from dynsecrets.testing.store_contract.records import MINUTE, NOW, OTHER_PROCESS, PLACE, PROCESS, SECOND, make_record
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from dynsecrets.model.record import LeaseRecord
     from dynsecrets.stores.base import LeaseStore
 
@@ -112,6 +123,25 @@ class WorkSuite(StoreSuite):
         assert again is not None
         assert again.next_attempt_at == NOW + 3 * MINUTE
 
+    @pytest.mark.parametrize("ahead", [60 * MINUTE, 525_600 * MINUTE])
+    def test_lets_claims_of_wrong_clocks_lapse(self, store: LeaseStore, ahead: timedelta) -> None:
+        """A claim that ends later than a claim can is anybody's: a wrong clock made it, and its host may be gone."""
+        record = make_record(state="active", expires_at=NOW + 30 * MINUTE)
+        sound = make_record(state="active", expires_at=NOW + 30 * MINUTE)
+        store.insert(record)
+        store.insert(sound)
+        wrong = store.claim(record.id, OTHER_WORKER, NOW + ahead + 2 * MINUTE, NOW + ahead)
+        claim(store, sound.id)
+
+        assert list(store.due(NOW)) == [wrong]
+        assert list(store.due(NOW, integrations=["aws"], limit=1)) == [wrong]
+
+        taken_over = claim(store, record.id)
+
+        assert taken_over.claimed_by == WORKER
+        assert list(store.due(NOW + MINUTE)) == []
+        assert ids(store.due(NOW + 2 * MINUTE)) == {record.id, sound.id}
+
     def test_claims_what_is_pending_or_failed(self, store: LeaseStore) -> None:
         """An issue that never ended, and a revocation whose next attempt is later, can be claimed now."""
         pending = make_record()
@@ -188,6 +218,28 @@ class WorkSuite(StoreSuite):
         assert sorted(index.processes(PLACE)) == [PROCESS, OTHER_PROCESS, f"{PLACE}43|1003"]
         assert elsewhere.owner in index.processes("")
         assert list(index.processes("nowhere")) == []
+
+    def test_is_called_by_a_garbage_collection(self, store: LeaseStore) -> None:
+        """Code that a garbage collection runs in the middle of a call may call the store: nothing waits for itself."""
+        inner, outer = [make_record() for _ in range(20)], [make_record(state="active") for _ in range(10)]
+        left = iter(inner)
+
+        def revoke(record: LeaseRecord) -> None:
+            store.insert(record)
+            store.update(claim(store, record.id).revoked(now=NOW))
+            assert list(store.due(NOW, integrations=["other"])) == []
+
+        def work() -> None:
+            with collections_call(partial(revoke, record) for record in left):
+                for record in outer:
+                    revoke(record)
+
+        self.run_to_its_end(work)
+        for record in left:
+            revoke(record)
+
+        assert [store.get(record.id).state for record in (*inner, *outer)] == [LeaseState.REVOKED] * 30
+        assert store.count_live("AWS_USER") == 0
 
     def test_finds_leases_of_a_process(self, store: LeaseStore) -> None:
         """Live leases that depend on a process are found, oldest first, until they depend on it no more."""

@@ -49,6 +49,7 @@ def full_record() -> LeaseRecord:
         created_at=NOW.replace(microsecond=1),
         issued_at=NOW.replace(microsecond=999_999),
         expires_at=NOW.replace(microsecond=0) + MINUTE,
+        ended_at=NOW.replace(microsecond=100_001) + MINUTE,
         next_attempt_at=NOW.replace(microsecond=100) + MINUTE,
         attempts=7,
         last_error="AccessDenied: «nicht erlaubt» ☃\n",

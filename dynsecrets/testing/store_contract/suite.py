@@ -93,6 +93,22 @@ class LeaseStoreContract(WritingSuite, WorkSuite):
 
         assert store.count_live("B") == 0
 
+    def test_counts_what_still_works(self, store: LeaseStore) -> None:
+        """What ended counts no more, though something of it is left; what was released counts until it ends."""
+        later = NOW + 10 * MINUTE
+        ended, released = make_record(state="active", name="A"), make_record(state="active", name="A")
+        for record, ended_at in ((ended, NOW), (released, later)):
+            store.insert(record)
+            claimed = claim(store, record.id)
+            store.update(claimed.left(ended_at=ended_at, again_at=later, handle=record.handle))
+
+        kept = {record.id: record for record in store.records(state="revoking", name="A")}
+
+        assert store.count_live("A") == 1
+        assert {lease_id: record.ended_at for lease_id, record in kept.items()} == {ended.id: NOW, released.id: later}
+        assert ids(store.due(later - SECOND)) == set()
+        assert ids(store.due(later)) == {ended.id, released.id}
+
     def test_forgets_old_tombstones_only(self, store: LeaseStore) -> None:
         """What was revoked before the moment is forgotten; later tombstones and live leases, however old, stay."""
         old = [make_record(state="revoked", revoked_at=NOW - i * MINUTE) for i in (1, 2)]
@@ -108,6 +124,17 @@ class LeaseStoreContract(WritingSuite, WorkSuite):
         assert store.purge(NOW) == 0
         with pytest.raises(LeaseNotFound):
             store.get(old[0].id)
+
+    def test_forgets_as_many_as_it_is_asked_to(self, store: LeaseStore) -> None:
+        """``limit`` bounds how many tombstones are forgotten, the oldest first."""
+        records = [make_record(state="revoked", revoked_at=NOW - i * MINUTE) for i in (3, 1, 2)]
+        for record in records:
+            store.insert(record)
+
+        assert store.purge(NOW, limit=0) == 0
+        assert store.purge(NOW, limit=2) == 2
+        assert ids(store.records()) == {records[1].id}
+        assert store.purge(NOW, limit=2) == 1
 
     def test_leaves_out_what_cannot_be_read(self, store: LeaseStore, caplog: pytest.LogCaptureFixture) -> None:
         """An unreadable record is logged and hides no other one, also where only some are asked for."""

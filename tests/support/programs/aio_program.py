@@ -14,7 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dynsecrets import DynamicSecretConfig, Integration, LeaseManager, MemoryLeaseStore, renewing
-from support.fakes import PATIENCE_S, FakeClock
+from dynsecrets.testing import FakeClock
+from support.fakes import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,10 +45,10 @@ async def follow(session_client: Any, clock: FakeClock, renewed: threading.Event
             called.append(identity["Arn"])
             current.append(old.arn)
             renewed.clear()
-            clock.advance(RENEWED_S)
+            clock.leap(RENEWED_S)
             assert await asyncio.to_thread(renewed.wait, PATIENCE_S), renewer.status()
             # No earlier than that: the claim of one revocation would lapse while it is under way.
-            clock.advance(OVERLAP_S)
+            clock.leap(OVERLAP_S)
             await asyncio.to_thread(until, partial(getattr, old, "revoked"))
         return {"called": called, "current": current, "region": sts.meta.region_name}
 

@@ -17,7 +17,8 @@ import pytest
 
 from dynsecrets import DynsecretsError, LeaseExpired
 from dynsecrets.child_process.credentials_endpoint import CredentialsEndpoint, describe, expiration
-from support.fakes import FakeClock, aws_values, make_lease
+from dynsecrets.testing import FakeClock
+from support.fakes import aws_values, make_lease
 from support.processes import wait_until
 from support.renewal import RENEWED_S, TTL_S, outage, renewer_of
 from support.world import together

@@ -24,16 +24,15 @@ from dynsecrets import (
 from dynsecrets.child_process.runner import ExitStatus, NotRevoked
 from dynsecrets.child_process.terminal import Terminal
 from dynsecrets.delivery.secrets_config import SecretsConfig
-from support.fakes import FakeClock, FakeIntegration
+from dynsecrets.testing import FakeClock
+from support.fakes import FakeIntegration
 from support.processes import wait_until
 from support.world import Gate, World, started
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from datetime import timedelta
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from dynsecrets import DynamicSecretConfig, Grant
 
 _DUMP = "import json, os, sys; json.dump([dict(os.environ), sys.argv[2:]], open(sys.argv[1], 'w'))"
 
@@ -41,18 +40,10 @@ _DUMP = "import json, os, sys; json.dump([dict(os.environ), sys.argv[2:]], open(
 class KeyIntegration(FakeIntegration):
     """A third party whose things have a key under AWS's names."""
 
-    def provision(self, plan: Mapping[str, str], config: DynamicSecretConfig, ttl: timedelta) -> Grant:
-        """Make one."""
-        from dynsecrets import Grant
-
-        grant = super().provision(plan, config, ttl)
-        key = str(grant.values["ACCESS_KEY_ID"].reveal())
-        return Grant(
-            {"ACCESS_KEY_ID": key, "SECRET_ACCESS_KEY": f"s3-{key}"},
-            grant.expires_at,
-            grant.handle,
-            issued_at=grant.issued_at,
-        )
+    def values_of(self, thing: str) -> dict[str, str]:
+        """Return a key."""
+        key = f"key-of-{thing}"
+        return {"ACCESS_KEY_ID": key, "SECRET_ACCESS_KEY": f"s3-{key}"}
 
 
 @pytest.fixture
@@ -153,6 +144,19 @@ def test_aws_gives_the_lease_under_the_sdks_names(aws: Any, keys: World, dump: D
     assert not poison.keys() & dump.environment.keys()
     for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
         assert dump.environment[f"AWS_{name}"] == dump.environment[f"AWS_USER_{name}"]
+
+
+@pytest.mark.parametrize(("preserve", "hidden"), [(False, True), (["AWS_SHARED_CREDENTIALS_FILE"], False)])
+def test_a_default_profile_with_keys_is_hidden(
+    preserve: Any, hidden: bool, keys: World, dump: Dump, tmp_path: Path
+) -> None:
+    """The .NET SDK asks the default profile before the environment, so that would win over the lease."""
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "credentials").write_text("[default]\naws_access_key_id = AKIAOTHER\n")
+
+    config_of(keys).run(dump.argv, env={"HOME": str(tmp_path)}, aws=True, preserve_env=preserve)
+
+    assert (dump.environment.get("AWS_SHARED_CREDENTIALS_FILE") == os.devnull) is hidden
 
 
 def test_with_renewal_there_is_no_key_in_the_environment(keys: World, dump: Dump) -> None:

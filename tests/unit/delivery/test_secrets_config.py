@@ -289,19 +289,13 @@ def test_dynamic_secrets_of_one_name_are_refused(world: World) -> None:
         make(world, (), dynamic_secrets(world, "ONE", "TWO", "ONE"))
 
 
-class OddIntegration(FakeIntegration):
-    """A third party that says beforehand what it will reveal."""
-
-    value_suffixes = frozenset({"ACCESS_KEY_ID", "TOKEN"})
-
-
 def test_two_dynamic_secrets_that_set_one_name_are_refused(world: World) -> None:
     """``AWS`` may reveal a ``USER_TOKEN``, which ``AWS_USER`` has, too."""
-    odd = OddIntegration("odd")
-    odd.value_suffixes = frozenset({"USER_TOKEN"})
+    odd, other = FakeIntegration("odd"), FakeIntegration("other")
+    odd.value_suffixes, other.value_suffixes = frozenset({"USER_TOKEN"}), frozenset({"TOKEN"})
     configs = [
         DynamicSecretConfig("AWS", odd),
-        DynamicSecretConfig("AWS_USER", OddIntegration("other")),
+        DynamicSecretConfig("AWS_USER", other),
     ]
 
     with pytest.raises(
@@ -453,7 +447,7 @@ def test_names_that_variables_can_have_are_taken(name: str) -> None:
     ("value", "why"),
     [
         ("can\0ary", "has a NUL character"),
-        ("canary\udc80", "is no Unicode text: it has half of a surrogate pair"),
+        ("canary\udc80", "is not Unicode text: it has half a surrogate pair"),
         (5, "must be text, and is of type int"),
         (None, "must be text, and is of type NoneType"),
         (b"canary", "must be text, and is of type bytes"),

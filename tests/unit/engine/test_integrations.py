@@ -18,7 +18,8 @@ from dynsecrets import (
     renewing,
 )
 from dynsecrets.engine.manager import engine_of
-from support.fakes import START, FakeClock
+from dynsecrets.testing import FakeClock
+from support.fakes import START
 from support.world import World
 
 if TYPE_CHECKING:

@@ -481,7 +481,7 @@ def test_a_revocation_that_fails_after_the_wait_is_told(world: World) -> None:
 
 def test_issuing_counts_the_ttl_from_the_call(world: World) -> None:
     """A slow third party never makes a lease live longer than was asked for."""
-    world.integration.fail("provision", lambda: world.clock.advance(7))
+    world.integration.fail("provision", lambda: world.clock.leap(7))
 
     lease = world.issue("60s")
 

@@ -6,6 +6,7 @@ import pytest
 
 from dynsecrets import InvalidConfig
 from dynsecrets.engine.lease_registry import LeaseRegistry, LiveLease
+from dynsecrets.model.lease import LeaseStatus
 from support.builders import make_record
 from support.fakes import FakeIntegration, make_lease
 
@@ -42,8 +43,9 @@ def test_the_first_use_is_told(registry: LeaseRegistry) -> None:
 
 def test_leases_are_remembered_until_they_are_gone(registry: LeaseRegistry) -> None:
     """An entry is found until it is removed, and then its lease knows that it is revoked."""
-    lease = make_lease({"TOKEN": "a-token-of-no-use"})
-    entry = LiveLease(make_record(id=lease.id), FakeIntegration("known"), lambda: lease)
+    status = LeaseStatus()
+    lease = make_lease({"TOKEN": "a-token-of-no-use"}, status=status)
+    entry = LiveLease(make_record(id=lease.id), FakeIntegration("known"), status)
     registry.add(entry)
 
     found = (registry.get(lease.id), registry.all())
@@ -63,4 +65,4 @@ def test_there_is_one_entry_for_a_lease(registry: LeaseRegistry) -> None:
     first = registry.ensure(record, mine)
 
     assert registry.ensure(record, other) is first
-    assert (first.integration, first.lease()) == (mine, None)
+    assert first.integration is mine

@@ -69,7 +69,7 @@ def test_closing_leaves_what_a_file_remembers(tmp_path: Path) -> None:
         leased = world.issue("10m")
 
         world.manager.close()
-        world.clock.advance(601)
+        world.clock.leap(601)
 
         assert leased.id in [record.id for record in world.store.records(state="active")]
         assert len(world.integration.live) == 1
@@ -267,7 +267,7 @@ def test_closing_ends_the_background(world: World) -> None:
     world.issue("10m")
 
     world.manager.close(revoke=False)
-    world.clock.advance(3600)
+    world.clock.leap(3600)
     world.settle()
 
     assert len(world.integration.live) == 1
@@ -279,7 +279,7 @@ def test_closing_waits_for_what_is_going_on(world: World) -> None:
     world.issue("10m")
     gate = Gate()
     world.integration.fail("revoke", gate)
-    world.clock.advance(600)
+    world.clock.leap(600)
     gate.until_reached()
 
     closing = started(lambda: world.manager.close(revoke=False))

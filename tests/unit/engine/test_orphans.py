@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dynsecrets import InvalidConfig, PermissionDenied, StoreError, SweepReport
+from dynsecrets import DynamicSecretConfig, InvalidConfig, PermissionDenied, StoreError, SweepReport
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.stores.unreadable import note_unreadable
+from support.builders import make_record
 from support.world import Gate, ListingIntegration, ThirdPartyStore, World, started
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def test_orphans_are_deleted(listing: World) -> None:
     """Told to, it deletes what no record knows, and leaves what one does."""
     orphans = [_orphan(listing) for _ in range(3)]
     known = listing.issue("24h")
-    listing.clock.advance(3600)
+    listing.clock.leap(3600)
 
     report = listing.manager.sweep_orphans(listing.integration, dry_run=False)
 
@@ -59,11 +60,25 @@ def test_orphans_are_deleted(listing: World) -> None:
     assert listing.manager.sweep_orphans(listing.integration) == SweepReport()
 
 
+def test_what_another_integration_has_leased_is_known(listing: World) -> None:
+    """An account may be known by many names: whatever a live record names is nobody's orphan."""
+    other = ListingIntegration("other", clock=listing.clock)
+    other.live, other.created = listing.integration.live, listing.integration.created
+    leased = listing.manager.issue(DynamicSecretConfig("OTHER", other, wait=None), "24h")
+    listing.store.insert(make_record(handle={"role": "of another kind"}, integration="postgresql"))
+    listing.clock.advance(3600)
+
+    report = listing.manager.sweep_orphans(listing.integration, dry_run=False)
+
+    assert report == SweepReport()
+    assert leased.check()
+
+
 def test_a_lost_store_leaves_orphans(listing: World) -> None:
     """After the store was lost, its leases are orphans."""
     listing.issue()
     listing.store.inner = type(listing.store.inner)()
-    listing.clock.advance(601)
+    listing.clock.leap(601)
 
     report = listing.another().sweep_orphans(listing.integration, dry_run=False)
 
@@ -94,7 +109,7 @@ def test_unfinished_and_failing_leases_are_known(listing: World) -> None:
     listing.integration.fail("revoke", *[PermissionDenied("no")] * 1000)
     with pytest.raises(Exception, match="no"):
         failing.revoke()
-    listing.clock.advance(3600)
+    listing.clock.leap(3600)
 
     report = listing.manager.sweep_orphans(listing.integration, dry_run=False)
     gate.open()
@@ -110,7 +125,7 @@ def test_what_is_issued_while_it_lists_is_known(listing: World) -> None:
     def slowly() -> Iterator[Any]:
         found = list(find_all())
         listing.issue("24h")
-        listing.clock.advance(3600)
+        listing.clock.leap(3600)
         yield from [*found, *find_all()]
 
     listing.integration.find_all = slowly

@@ -9,7 +9,8 @@ import pytest
 
 from dynsecrets import DynsecretsError, NotUsableInTime, ProvisionError
 from dynsecrets.engine.readiness import wait_until_usable
-from support.fakes import FakeClock, make_lease
+from dynsecrets.testing import FakeClock
+from support.fakes import make_lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ class Probe:
         """Answer."""
         answer = self._answers[min(self.calls, len(self._answers) - 1)]
         self.calls += 1
-        self._clock.advance(self._takes)
+        self._clock.leap(self._takes)
         if isinstance(answer, BaseException):
             raise answer
         return answer

@@ -25,13 +25,12 @@ from dynsecrets.engine.revoker import RevocationOutcome
 from dynsecrets.model.lifecycle import LeaseState
 from dynsecrets.stores.unreadable import note_unreadable
 from support.builders import PROCESS, make_record
-from support.fakes import FakeIntegration
+from support.fakes import FakeIntegration, UnhurriedClock
 from support.world import (
     Gate,
     IndexedStore,
     SkewedIntegration,
     ThirdPartyStore,
-    UnhurriedClock,
     World,
     started,
     together,
@@ -147,7 +146,7 @@ def test_a_claim_is_respected_until_it_lapses(world: World, reap: Callable[..., 
     """What a worker elsewhere revokes just now is left alone, until its claim is over."""
     record = _revoking(world, 50, claimed_by=f"{PROCESS}#1")
     before = reap()
-    world.clock.advance(50)
+    world.clock.leap(50)
 
     after = reap()
 
@@ -197,7 +196,7 @@ def test_what_is_not_certain_is_left_to_the_ttl(
     base = attrs.evolve(current_owner(), pid=2**22 + 1, started="1")
     record = _put(world, owner=str(attrs.evolve(base, **changes)), held=True)
     before = reap()
-    world.clock.advance(1800)
+    world.clock.leap(1800)
 
     after = reap()
 
@@ -273,7 +272,7 @@ def test_revoked_leases_are_left_alone(world: World, reap: Callable[..., ReapRep
     """A tombstone is nothing to reap, whoever owned it."""
     world.issue("10s").revoke()
     _put(world, state="revoked", revoked_at=world.clock.now(), owner=_GONE, held=True)
-    world.clock.advance(3600)
+    world.clock.leap(3600)
 
     assert reap() == ReapReport()
     assert world.integration.count("revoke") == 1
@@ -375,7 +374,7 @@ def test_one_that_cannot_be_read_stops_no_other(tmp_path: Path) -> None:
         for bad in bads:
             handle, due = "{broken", bad.due_at
             assert due is not None
-            world.store._do(
+            world.store._database.do(
                 "breaking",
                 lambda connection, bad=bad, handle=handle: connection.execute(
                     "UPDATE leases SET handle = ? WHERE created_at = ? AND handle LIKE ?",
@@ -487,10 +486,10 @@ def test_old_tombstones_are_forgotten(world: World, reap: Callable[..., ReapRepo
     """Records of revoked leases are kept for seven days, and then forgotten when somebody reaps."""
     leased = world.issue()
     leased.revoke()
-    world.clock.advance(timedelta(days=7).total_seconds())
+    world.clock.leap(timedelta(days=7).total_seconds())
     reap()
     kept = world.states()
-    world.clock.advance(1)
+    world.clock.leap(1)
 
     reap()
 
@@ -501,7 +500,7 @@ def test_old_tombstones_are_forgotten(world: World, reap: Callable[..., ReapRepo
 def test_old_tombstones_are_forgotten_by_the_first_issue(world: World) -> None:
     """A manager that first issues forgets old tombstones too, in the background."""
     world.issue().revoke()
-    world.clock.advance(timedelta(days=8).total_seconds())
+    world.clock.leap(timedelta(days=8).total_seconds())
 
     world.another().issue(world.config())
     world.settle()

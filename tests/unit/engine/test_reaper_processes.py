@@ -13,8 +13,7 @@ import pytest
 
 from dynsecrets import DynamicSecretConfig, LeaseManager, LeaseState, SQLiteLeaseStore, lease
 from dynsecrets.engine.manager import engine_of
-from support.forking import needs_fork
-from support.forks import start_child, wait_for_child
+from support.forking import needs_fork, start_child, wait_for_child
 from support.world import FolderIntegration
 
 if TYPE_CHECKING:

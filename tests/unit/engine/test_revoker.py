@@ -20,7 +20,8 @@ from dynsecrets import (
 from dynsecrets.engine.manager import engine_of
 from dynsecrets.engine.process_identity import current_owner
 from dynsecrets.model.lifecycle import CLAIM_LENGTH, STUCK_AFTER
-from support.world import Gate, ThirdPartyStore, UnhurriedClock, World, started, together
+from support.fakes import BlockingClock, UnhurriedClock, until_waiting
+from support.world import Gate, ThirdPartyStore, World, started, together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,7 @@ def frail_fixture() -> Iterator[World]:
 @pytest.fixture(name="still")
 def still_fixture() -> Iterator[World]:
     """A world in which sleeping takes until the test lets time go by."""
-    with World(auto_sleep=False) as still:
+    with World(clock=BlockingClock()) as still:
         yield still
 
 
@@ -259,12 +260,12 @@ def test_two_at_once_delete_once(still: World) -> None:
     gate.until_reached()
 
     second = started(lambda: still.another().revoke(lease.id))
-    still.clock.until_waiting(2)
-    still.clock.advance(30)
-    still.clock.until_waiting(2)
+    until_waiting(still.clock, 2)
+    still.clock.leap(30)
+    until_waiting(still.clock, 2)
     gate.open()
     assert first() is None
-    still.clock.advance(1)
+    still.clock.leap(1)
 
     assert second() is None
     assert still.integration.count("revoke") == 1
@@ -284,11 +285,11 @@ def test_who_waits_takes_over_when_the_first_one_fails(still: World) -> None:
     first = started(lease.revoke)
     gate.until_reached()
     second = started(lambda: still.another().revoke(lease.id))
-    still.clock.until_waiting(2)
+    until_waiting(still.clock, 2)
 
     gate.open()
     failure = first()
-    still.clock.advance(1)
+    still.clock.leap(1)
 
     assert isinstance(failure, RevocationError)
     assert second() is None
@@ -343,7 +344,7 @@ def test_a_claim_of_a_slow_worker_is_taken_over(still: World) -> None:
     slow = started(lease.revoke)
     gate.until_reached()
 
-    still.clock.advance(CLAIM_LENGTH.total_seconds() + 1)
+    still.clock.leap(CLAIM_LENGTH.total_seconds() + 1)
     still.another().revoke(lease.id)
     gate.open()
 
@@ -364,7 +365,7 @@ def test_a_slow_worker_ends_no_claim_but_its_own(still: World) -> None:
     still.integration.fail("revoke", fail, second)
     slow = started(lease.revoke)
     first.until_reached()
-    still.clock.advance(CLAIM_LENGTH.total_seconds() + 1)
+    still.clock.leap(CLAIM_LENGTH.total_seconds() + 1)
     taken = started(lambda: still.another().revoke(lease.id))
     second.until_reached()
     claimed = _record(still, lease.id)
@@ -436,7 +437,7 @@ def test_a_store_that_is_down_stops_no_revocation(frail: World) -> None:
     assert lease.revoked
     frail.die()
     frail.store._script.clear()
-    frail.clock.advance(601)
+    frail.clock.leap(601)
     assert frail.another().reap(integrations=[frail.integration]).revoked == [lease.id]
     assert frail.state(lease.id) == "revoked"
 
@@ -548,10 +549,10 @@ def test_a_slow_revocation_does_not_hold_up_others(world: World) -> None:
     slow, other = world.issue("10s"), world.issue("20s")
     gate = Gate()
     world.integration.fail("revoke", gate)
-    world.clock.advance(10)
+    world.clock.leap(10)
     gate.until_reached()
 
-    world.clock.advance(10)
+    world.clock.leap(10)
     gone = together(other.revoke)
 
     assert gone == [None]
@@ -610,7 +611,7 @@ def test_a_failure_after_somebody_elses_success_plans_nothing(still: World) -> N
     still.integration.fail("revoke", refused)
     slow = started(lease.revoke)
     gate.until_reached()
-    still.clock.advance(CLAIM_LENGTH.total_seconds() + 1)
+    still.clock.leap(CLAIM_LENGTH.total_seconds() + 1)
     still.another().revoke(lease.id)
 
     gate.open()

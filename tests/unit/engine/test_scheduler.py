@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from dynsecrets.clock import SYSTEM_CLOCK
 from dynsecrets.engine.scheduler import _FEW, Scheduler
-from support.fakes import PATIENCE_S, FakeClock
+from dynsecrets.testing import FakeClock
+from support.fakes import PATIENCE_S, until_waiting
 from support.forking import in_child, needs_fork
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class TestTimes:
         for at in (30, 10, 20):
             scheduler.call_at(at, ran.job(at))
 
-        clock.advance(100)
+        clock.leap(100)
 
         assert ran.next(3) == [10, 20, 30]
 
@@ -106,25 +107,25 @@ class TestTimes:
         for number in range(20):
             scheduler.call_at(5, ran.job(number))
 
-        clock.advance(5)
+        clock.leap(5)
 
         assert ran.next(20) == list(range(20))
 
     def test_no_job_runs_before_its_time(self, scheduler: Scheduler, clock: FakeClock, ran: Ran) -> None:
         """A job runs when its time has come, not a moment before."""
         scheduler.call_at(10, ran.job("job"))
-        clock.until_waiting()
-        clock.advance(9.999)
-        clock.until_waiting()
+        until_waiting(clock)
+        clock.leap(9.999)
+        until_waiting(clock)
         early = not ran.nothing()
-        clock.advance(0.001)
+        clock.leap(0.001)
 
         assert not early
         assert ran.next() == ["job"]
 
     def test_what_is_overdue_runs_at_once(self, scheduler: Scheduler, clock: FakeClock, ran: Ran) -> None:
         """A time that has passed is now."""
-        clock.advance(100)
+        clock.leap(100)
         scheduler.call_at(1, ran.job("job"))
 
         assert ran.next() == ["job"]
@@ -132,9 +133,9 @@ class TestTimes:
     def test_an_earlier_job_wakes_the_thread(self, scheduler: Scheduler, clock: FakeClock, ran: Ran) -> None:
         """A thread that waits for a late job learns of one that is due before it."""
         scheduler.call_at(3_600, ran.job("late"))
-        clock.until_waiting()
+        until_waiting(clock)
         scheduler.call_at(5, ran.job("early"))
-        clock.advance(5)
+        clock.leap(5)
 
         assert ran.next() == ["early"]
         assert ran.nothing()
@@ -142,23 +143,23 @@ class TestTimes:
     def test_jobs_can_plan_jobs(self, scheduler: Scheduler, clock: FakeClock, ran: Ran) -> None:
         """A job may plan the next one; no lock is held while it runs."""
         scheduler.call_at(1, lambda: scheduler.call_at(2, ran.job("second")))
-        clock.advance(2)
+        clock.leap(2)
 
         assert ran.next() == ["second"]
 
     def test_a_jumping_wall_clock_changes_nothing(self, scheduler: Scheduler, clock: FakeClock, ran: Ran) -> None:
         """Jobs follow the steady clock."""
         scheduler.call_at(10, ran.job("job"))
-        clock.until_waiting()
+        until_waiting(clock)
         clock.jump_wall(100_000)
-        clock.until_waiting()
+        until_waiting(clock)
 
         assert ran.nothing()
 
     def test_it_can_be_woken(self, scheduler: Scheduler, clock: FakeClock, ran: Ran) -> None:
         """A clock that went further than it let the waiting thread know is read again when asked to."""
         scheduler.call_at(10, ran.job("job"))
-        clock.until_waiting()
+        until_waiting(clock)
         clock._steady = 10
         scheduler.wake()
 
@@ -189,7 +190,7 @@ class TestTimes:
                 scheduler.cancel(job)
         expected = sorted((at, number) for number, (at, cancelled) in enumerate(plan) if not cancelled)
 
-        clock.advance(50)
+        clock.leap(50)
         happened = ran.next(len(expected))
         scheduler.close()
 
@@ -207,14 +208,14 @@ class TestCancelling:
         scheduler.cancel(cancelled)
         scheduler.cancel(cancelled)
 
-        clock.advance(5)
+        clock.leap(5)
 
         assert ran.next() == ["kept"]
 
     def test_a_job_that_ran_can_be_cancelled(self, scheduler: Scheduler, clock: FakeClock, ran: Ran) -> None:
         """Cancelling what has run changes nothing."""
         job = scheduler.call_at(1, ran.job("first"))
-        clock.advance(1)
+        clock.leap(1)
         ran.next()
         scheduler.cancel(job)
         scheduler.call_at(1, ran.job("second"))
@@ -244,7 +245,7 @@ class TestCancelling:
             scheduler.cancel(scheduler.call_at(10_000 + number, ran.job("cancelled")))
             longest = max(longest, len(scheduler._jobs))
 
-        clock.advance(30_000)
+        clock.leap(30_000)
 
         assert longest <= 2 * _FEW + 3
         assert ran.next() == ["kept"]
@@ -264,7 +265,7 @@ class TestWork:
 
         scheduler.call_at(1, fail)
         scheduler.call_at(2, ran.job("next"))
-        clock.advance(2)
+        clock.leap(2)
 
         assert ran.next() == ["next"]
         (record,) = [record for record in caplog.records if record.name == "dynsecrets"]
@@ -277,7 +278,7 @@ class TestWork:
         scheduler, barrier = Scheduler(clock, 3), threading.Barrier(4)
         for _ in range(3):
             scheduler.call_at(1, lambda: barrier.wait(PATIENCE_S))
-        clock.advance(1)
+        clock.leap(1)
 
         barrier.wait(PATIENCE_S)
 
@@ -344,7 +345,7 @@ class TestThread:
         scheduler.close()
         scheduler.close()
         scheduler.call_at(0, ran.job("late"))
-        clock.advance(10)
+        clock.leap(10)
 
         assert running is not None
         assert not running.is_alive()
@@ -413,7 +414,7 @@ class TestFork:
         """What the parent planned is the parent's; the child's own jobs run in the child."""
         scheduler.call_at(5, ran.job("the parent's"))
         scheduler.submit(int).result(PATIENCE_S)
-        clock.until_waiting()
+        until_waiting(clock)
 
         def child() -> Any:
             planned, running = len(scheduler._jobs), threads()
@@ -425,7 +426,7 @@ class TestFork:
             return planned, running, pid != os.getppid(), work
 
         in_the_child = in_child(child)
-        clock.advance(5)
+        clock.leap(5)
 
         assert in_the_child == (0, [], True, "done")
         assert ran.next() == ["the parent's"]

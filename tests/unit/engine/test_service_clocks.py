@@ -11,8 +11,9 @@ from dynsecrets import LeaseManager, ReapReport
 from dynsecrets.engine.manager import engine_of
 from dynsecrets.engine.service_clocks import ServiceClocks
 from dynsecrets.model.grant import Grant
+from dynsecrets.testing import FakeClock
 from support.builders import make_record
-from support.fakes import START, FakeClock, FakeIntegration
+from support.fakes import START, FakeIntegration
 from support.world import Gate, SkewedIntegration, World, started
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def test_a_lease_says_when_the_third_party_ends_it(skewed: World) -> None:
 
     assert lease.expires_at == skewed.integration.service_time() + timedelta(seconds=_TTL_S)
     assert lease.remaining == timedelta(seconds=_TTL_S)
-    skewed.clock.advance(_TTL_S - 1)
+    skewed.clock.leap(_TTL_S - 1)
     assert lease.remaining == timedelta(seconds=1)
     assert lease.is_valid()
 
@@ -66,9 +67,9 @@ def test_a_fresh_reaper_revokes_in_time(skewed: World, limit: int | None) -> Non
     lease = skewed.issue(_TTL_S)
     skewed.die()
 
-    skewed.clock.advance(_TTL_S - 1)
+    skewed.clock.leap(_TTL_S - 1)
     early = _reaper(skewed).reap(integrations=[skewed.integration], limit=limit)
-    skewed.clock.advance(1)
+    skewed.clock.leap(1)
     late = _reaper(skewed).reap(integrations=[skewed.integration], limit=limit)
 
     assert early == ReapReport()
@@ -78,10 +79,10 @@ def test_a_fresh_reaper_revokes_in_time(skewed: World, limit: int | None) -> Non
 def test_the_reaper_of_a_first_issue_revokes_in_time(skewed: World) -> None:
     """The reaping that a first issue begins keeps the same time."""
     over = skewed.issue(_TTL_S)
-    skewed.clock.advance(1)
+    skewed.clock.leap(1)
     young = skewed.issue(_TTL_S)
     skewed.die()
-    skewed.clock.advance(_TTL_S - 1)
+    skewed.clock.leap(_TTL_S - 1)
 
     skewed.another().issue(skewed.config(name="OTHER"))
     skewed.settle()
@@ -98,9 +99,9 @@ def test_the_reaper_that_also_issues_revokes_in_time(skewed: World) -> None:
     skewed.settle()
     asked = skewed.integration.asked
 
-    skewed.clock.advance(_TTL_S - 1)
+    skewed.clock.leap(_TTL_S - 1)
     early = manager.reap(integrations=[skewed.integration])
-    skewed.clock.advance(1)
+    skewed.clock.leap(1)
     late = manager.reap(integrations=[skewed.integration])
 
     assert (early.revoked, late.revoked) == ([], [lease.id])
@@ -175,7 +176,7 @@ def test_the_time_is_asked_for_only_where_it_matters(skewed: World) -> None:
         _put_overdue(skewed)
         manager.reap(integrations=[skewed.integration])
         asked.append(skewed.integration.asked)
-        skewed.clock.advance(1200)
+        skewed.clock.leap(1200)
 
     assert asked == [0, 1, 1, 1, 2]
 
@@ -193,7 +194,7 @@ def test_where_the_time_cannot_be_had_the_local_clock_counts(
     world.integration.service_time = service_time
     lease = world.issue(_TTL_S)
     world.die()
-    world.clock.advance(_TTL_S)
+    world.clock.leap(_TTL_S)
 
     report = _reaper(world).reap(integrations=[world.integration])
 
@@ -206,7 +207,7 @@ def test_a_wall_clock_that_jumps_changes_nothing(jump: float) -> None:
     """Where the local clock is set forward or back while leases live, they end when they would have."""
     with World() as world:
         lease = world.issue(_TTL_S)
-        world.clock.advance(100)
+        world.clock.leap(100)
         world.clock.jump_wall(jump)
 
         remaining = lease.remaining
@@ -231,9 +232,9 @@ def test_a_jump_makes_no_reaper_err(jump: float) -> None:
         dead.close(revoke=False)
         clock.jump_wall(jump)
 
-        clock.advance(_TTL_S - 1)
+        clock.leap(_TTL_S - 1)
         early = world.manager.reap(integrations=[integration])
-        clock.advance(1)
+        clock.leap(1)
         late = world.manager.reap(integrations=[integration])
 
         assert early == ReapReport()
@@ -266,7 +267,7 @@ def test_a_machine_that_slept_revokes_when_it_wakes() -> None:
         leases = [world.issue(ttl) for ttl in ("10m", "1h", "3h", "24h")]
         world.settle()
 
-        world.clock.advance(8 * 3600)
+        world.clock.leap(8 * 3600)
         world.settle()
 
         assert [lease.revoked for lease in leases] == [True, True, True, False]
@@ -287,7 +288,7 @@ def test_the_third_partys_clock_goes_on_while_it_is_not_asked(skewed: World) -> 
     """Between two looks at it, it is counted on by the clock that never jumps."""
     skewed.issue(_TTL_S)
     books = engine_of(skewed.manager).state
-    skewed.clock.advance(1234)
+    skewed.clock.leap(1234)
 
     assert books.now("fake") == skewed.integration.service_time()
     skewed.clock.jump_wall(-_DAY)
@@ -299,9 +300,9 @@ def test_a_grant_that_tells_its_age_is_counted_from_there(world: World) -> None:
     provision = world.integration.provision
 
     def slowly(plan: Any, config: Any, ttl: timedelta) -> Grant:
-        world.clock.advance(5)
+        world.clock.leap(5)
         grant = provision(plan, config, ttl)
-        world.clock.advance(2)
+        world.clock.leap(2)
         values = {suffix: secret.reveal() for suffix, secret in grant.values.items()}
         return Grant(values, grant.expires_at, grant.handle, timedelta(seconds=2), grant.issued_at)
 
@@ -331,7 +332,7 @@ def test_the_time_there_is_counted_on(clocks: ServiceClocks, clock: FakeClock) -
     """Once a third party's clock was seen, its time is known without asking again."""
     before = clocks.now("known")
     clocks.see("known", _HOUR_LATER, clock.steady())
-    clock.advance(10)
+    clock.leap(10)
 
     assert before == START
     assert clocks.now("known") == _HOUR_LATER + timedelta(seconds=10)
@@ -358,7 +359,7 @@ def test_the_time_is_asked_for_once_an_hour(clocks: ServiceClocks, clock: FakeCl
 
     integration.service_time = service_time
     for seconds in (0, 3599, 1, 3599):
-        clock.advance(seconds)
+        clock.leap(seconds)
         clocks.ask(integration)
 
     assert len(asked) == 2

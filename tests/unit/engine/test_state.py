@@ -11,8 +11,9 @@ from dynsecrets import LeaseNotFound, StoreError, VersionConflict
 from dynsecrets.engine.lease_registry import LiveLease
 from dynsecrets.engine.process_identity import current_owner
 from dynsecrets.engine.state import EngineState
+from dynsecrets.testing import FakeClock
 from support.builders import make_record
-from support.fakes import START, FakeClock, FakeIntegration
+from support.fakes import START, FakeIntegration
 from support.forking import in_child, needs_fork
 from support.world import Recorder, ThirdPartyStore
 

@@ -19,7 +19,7 @@ from dynsecrets import (
     RevocationError,
     lease,
 )
-from support.fakes import PATIENCE_S
+from support.fakes import PATIENCE_S, BlockingClock, until_waiting
 from support.forking import in_child, needs_fork
 from support.world import Gate, ThirdPartyStore, World, started, together
 
@@ -304,19 +304,19 @@ def test_an_interrupt_while_leaving_does_not_lose_the_lease(world: World, block:
 
 def test_a_block_ends_while_its_lease_expires(world: World) -> None:
     """Where the TTL and the end of the block meet, the lease is deleted once and leaving is fine."""
-    with World(auto_sleep=False) as still:
+    with World(clock=BlockingClock()) as still:
         gate = Gate()
         still.integration.fail("revoke", gate)
         context = lease(still.config(), "10m", manager=still.manager)
         context.__enter__()
-        still.clock.advance(600)
+        still.clock.leap(600)
         gate.until_reached()
 
         leaving = started(lambda: context.__exit__(None, None, None))
-        still.clock.until_waiting(2)
+        until_waiting(still.clock, 2)
         gate.open()
         still.settle()
-        still.clock.advance(1)
+        still.clock.leap(1)
         # It was entered in another thread, so it is found there.
         assert leaving() is None
 

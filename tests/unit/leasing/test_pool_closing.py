@@ -116,7 +116,7 @@ def test_closing_races_with_everything() -> None:
                 with contextlib.suppress(DynsecretsError), pool.lease():
                     pass
 
-            results = together(use, use, use, pool.close, lambda world=world: world.clock.advance(TTL_S / 2))  # type: ignore[misc]
+            results = together(use, use, use, pool.close, lambda world=world: world.clock.leap(TTL_S / 2))  # type: ignore[misc]
             world.settle()
 
             assert results == [None] * 5

@@ -118,7 +118,7 @@ def test_a_fresh_lease_takes_the_place_of_the_old_one(world: World) -> None:
         old = renewer.current
         world.advance(0.6 * TTL_S - 1)
         assert renewer.current is old
-        world.clock.advance(0.1 * TTL_S + 1)
+        world.clock.leap(0.1 * TTL_S + 1)
         world.settle()
         fresh = renewer.current
 
@@ -136,7 +136,7 @@ def test_the_old_lease_ends_after_the_overlap(world: World, overlap: str | None,
     swapped: list[float] = []
     with renewer_of(world, overlap=overlap, on_renew=lambda _: swapped.append(world.clock.steady())) as renewer:
         old = renewer.current
-        world.clock.advance(RENEWED_S)
+        world.clock.leap(RENEWED_S)
         world.settle()
         (at,) = swapped
 
@@ -167,7 +167,7 @@ def test_a_lease_is_swapped_in_once_it_works(world: World) -> None:
     with renewer_of(world, config={"wait": "usable"}) as renewer:
         old = renewer.current
         world.integration.fail("is_usable", gate)
-        world.clock.advance(RENEWED_S)
+        world.clock.leap(RENEWED_S)
         gate.until_reached()
         during = renewer.current
         gate.open()
@@ -214,7 +214,7 @@ def test_a_lease_that_took_long_to_work_is_not_renewed_at_once(world: World) -> 
     """Where getting ready took most of the TTL, renewals are still some time apart."""
 
     def slow(fresh: Lease) -> bool:
-        world.clock.advance(TTL_S * 0.25)
+        world.clock.leap(TTL_S * 0.25)
         return True
 
     with renewer_of(world, config={"wait": slow, "wait_timeout": TTL}) as renewer:

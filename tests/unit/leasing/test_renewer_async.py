@@ -82,7 +82,7 @@ def test_reading_never_waits_for_a_renewal(world: World) -> None:
         async with renewer_of(world) as renewer:
             first = renewer.current
             world.integration.fail("provision", gate)
-            world.clock.advance(RENEWED_S)
+            world.clock.leap(RENEWED_S)
             await asyncio.to_thread(gate.until_reached)
             same = renewer.current is first and renewer.status().lease_id == first.id
             gate.open()
@@ -188,7 +188,7 @@ def test_a_callback_may_talk_to_the_loop(world: World) -> None:
 
         async with renewer_of(world, on_renew=tell) as renewer:
             first = renewer.current.id
-            world.clock.advance(RENEWED_S)
+            world.clock.leap(RENEWED_S)
             # Once the fresh lease is in its place, leaving waits for the callback.
             await asyncio.to_thread(until, lambda: renewer.status().lease_id != first)
         return seen

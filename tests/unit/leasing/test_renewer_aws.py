@@ -6,7 +6,6 @@ import io
 import re
 import threading
 import time
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +17,6 @@ from botocore.exceptions import ClientError
 from dynsecrets import (
     DynamicSecretConfig,
     DynsecretsError,
-    Grant,
     Integration,
     LeaseExpired,
     LeaseManager,
@@ -27,13 +25,13 @@ from dynsecrets import (
 )
 from dynsecrets.integrations.aws.sessions import following_session
 from dynsecrets.model.capabilities import AwsSessions
-from support.fakes import PATIENCE_S, FakeClock, FakeIntegration
+from dynsecrets.testing import FakeClock
+from support.fakes import PATIENCE_S, FakeIntegration
 from support.renewal import ENDED_S, RENEWED_S, TTL, TTL_S, outage, renewer_of
 from support.world import World, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from datetime import timedelta
 
     import boto3
 
@@ -52,12 +50,10 @@ SHORT = "6s"
 class PairedIntegration(FakeIntegration, AwsSessions):
     """A third party whose keys and secrets tell which of them belong together."""
 
-    def provision(self, plan: Mapping[str, str], config: DynamicSecretConfig, ttl: timedelta) -> Grant:
-        """Make a pair."""
-        grant = super().provision(plan, config, ttl)
-        key = f"AKIA{plan['thing']}"
-        values = MappingProxyType({"ACCESS_KEY_ID": key, "SECRET_ACCESS_KEY": secret_of(key)})
-        return Grant(values, grant.expires_at, grant.handle, issued_at=grant.issued_at)
+    def values_of(self, thing: str) -> dict[str, str]:
+        """Return a pair."""
+        key = f"AKIA{thing}"
+        return {"ACCESS_KEY_ID": key, "SECRET_ACCESS_KEY": secret_of(key)}
 
     def session(self, values: Mapping[str, str], is_young: Callable[[], bool], **kwargs: Any) -> boto3.Session:
         """Return a session that follows nothing."""
@@ -304,7 +300,7 @@ def test_a_young_key_is_met_with_patience(aws: Account, proxy: Proxy) -> None:
     """Right after a renewal a server that doesn't know the new key yet is asked again."""
     with moto_world(aws, proxy.url) as world, renewer_of(world, config={"wait": None}) as renewer:
         sts = renewer.session().client("sts")
-        world.clock.advance(RENEWED_S)
+        world.clock.leap(RENEWED_S)
         world.settle()
         fault = proxy.fail("GetCallerIdentity", ("InvalidClientTokenId", 403), times=2)
 

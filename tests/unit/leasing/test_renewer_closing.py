@@ -77,7 +77,7 @@ def test_leaving_while_a_renewal_is_under_way(world: World) -> None:
     renewer = renewer_of(world, on_renew=renewed.append)
     renewer.__enter__()
     world.integration.fail("provisioned", gate)
-    world.clock.advance(RENEWED_S)
+    world.clock.leap(RENEWED_S)
     gate.until_reached()
 
     leaving = started(lambda: renewer.__exit__(None, None, None))
@@ -104,7 +104,7 @@ def test_leaving_while_a_renewal_fails(world: World) -> None:
         raise ProvisionError("no answer")
 
     world.integration.fail("provision", fail)
-    world.clock.advance(RENEWED_S)
+    world.clock.leap(RENEWED_S)
     gate.until_reached()
     leaving = started(lambda: renewer.__exit__(None, None, None))
     until(lambda: "closed" in repr(renewer))
@@ -135,7 +135,7 @@ def test_a_callback_may_leave_the_block(world: World) -> None:
     renewers.append(renewer_of(world, on_error=lambda _: renewers[1].__exit__(None, None, None)))
     for renewer in renewers:
         renewer.__enter__()
-    world.clock.advance(RENEWED_S)
+    world.clock.leap(RENEWED_S)
     until(lambda: "closed" in repr(renewers[0]))
     world.settle()
     outage(world)
@@ -150,7 +150,7 @@ def test_leaving_waits_for_a_callback(world: World) -> None:
     gate = Gate()
     renewer = renewer_of(world, on_renew=lambda _: gate())
     renewer.__enter__()
-    world.clock.advance(RENEWED_S)
+    world.clock.leap(RENEWED_S)
     gate.until_reached()
     left: list[bool] = []
 
@@ -203,7 +203,7 @@ def test_an_interrupt_while_leaving_hands_over_to_the_background(world: World, m
     renewer = renewer_of(world)
     renewer.__enter__()
     world.integration.fail("provisioned", gate)
-    world.clock.advance(RENEWED_S)
+    world.clock.leap(RENEWED_S)
     gate.until_reached()
 
     def interrupted(*_: object) -> None:
@@ -260,7 +260,7 @@ def test_a_manager_closed_during_a_renewal_leaves_nothing(world: World) -> None:
     gate = Gate()
     with renewer_of(world) as renewer:
         world.integration.fail("provisioned", gate)
-        world.clock.advance(RENEWED_S)
+        world.clock.leap(RENEWED_S)
         gate.until_reached()
         closing = started(world.manager.close)
         until(lambda: renewer._engine.closed)

@@ -89,7 +89,7 @@ def test_a_refusal_is_told_at_once_and_not_hammered(world: World, error: Excepti
     errors: list[BaseException] = []
     with renewer_of(world, on_error=errors.append) as renewer:
         world.integration.fail("provision", *[error] * 100)
-        world.clock.advance(RENEWED_S)
+        world.clock.leap(RENEWED_S)
         world.settle()
         assert errors == [error]
 
@@ -175,10 +175,10 @@ def test_a_slow_callback_delays_no_renewal(world: World) -> None:
             gate()
 
     with renewer_of(world, on_renew=slow) as renewer:
-        world.clock.advance(RENEWED_S)
+        world.clock.leap(RENEWED_S)
         gate.until_reached()
         first = renewer.current
-        world.clock.advance(RENEWED_S)
+        world.clock.leap(RENEWED_S)
         until(lambda: renewer.current is not first)
         gate.open()
         world.settle()

@@ -127,9 +127,9 @@ def test_thousands_share_one_thread() -> None:
         due = sorted(renewer._next_at or 0.0 for renewer in renewers)
         del world.integration.asked_at[:]
 
-        world.clock.advance(0.6 * 3600 - 1)
+        world.clock.leap(0.6 * 3600 - 1)
         for _ in range(362):
-            world.clock.advance(1)
+            world.clock.leap(1)
             world.settle()
 
         assert threading.active_count() - before <= 4 + 1
@@ -229,14 +229,14 @@ def test_a_child_that_inherits_what_is_over_leases_at_once(world: World) -> None
     """Where the parent's lease is over before a child first asks, it waits for its own; if that fails, it says why."""
 
     def in_vain() -> int:
-        world.clock.advance(ENDED_S * 10)
+        world.clock.leap(ENDED_S * 10)
         world.integration.fail("provision", ProvisionError("no answer"))
         with pytest.raises(LeaseExpired, match="no answer"):
             _ = renewer.current
         return renewer.status().failures
 
     def own() -> tuple[bool, bool]:
-        world.clock.advance(ENDED_S * 10)
+        world.clock.leap(ENDED_S * 10)
         mine = renewer.current
         return mine.id == parents.id, mine.is_valid()
 
@@ -253,7 +253,7 @@ def test_a_child_that_waits_can_be_interrupted(world: World) -> None:
     """An interrupt of a child that waits for a lease of its own reaches the child, and the attempts go on."""
 
     def child() -> tuple[int, bool]:
-        world.clock.advance(ENDED_S * 10)
+        world.clock.leap(ENDED_S * 10)
         world.integration.fail("provision", KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             _ = renewer.current
@@ -297,7 +297,7 @@ def test_a_child_renews_on_its_own(world: World) -> None:
 
     with renewer_of(world) as renewer:
         world.integration.fail("provision", ProvisionError("no answer"))
-        world.clock.advance(RENEWED_S)
+        world.clock.leap(RENEWED_S)
         world.settle()
         assert renewer.status().failures == 1
 
@@ -334,7 +334,7 @@ def test_closing_races_with_renewals() -> None:
                 renewer.__enter__()
 
             results = together(
-                lambda world=world: world.clock.advance(RENEWED_S),  # type: ignore[misc]
+                lambda world=world: world.clock.leap(RENEWED_S),  # type: ignore[misc]
                 *(lambda one=one: one.__exit__(None, None, None) for one in renewers),
             )
             world.settle()
@@ -351,7 +351,7 @@ def test_a_manager_that_closes_races_with_renewals() -> None:
             renewer.__enter__()
 
             results = together(
-                lambda world=world: world.clock.advance(RENEWED_S),  # type: ignore[misc]
+                lambda world=world: world.clock.leap(RENEWED_S),  # type: ignore[misc]
                 world.manager.close,
                 lambda renewer=renewer: renewer.__exit__(None, None, None),  # type: ignore[misc]
             )

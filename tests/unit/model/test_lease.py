@@ -21,7 +21,8 @@ from dynsecrets.model.capabilities import AwsSessions
 from dynsecrets.model.lease import YOUNG_FOR, is_young
 from dynsecrets.model.masking import MASK, MaskedStr
 from dynsecrets.model.timestamps import to_milliseconds
-from support.fakes import START, FakeClock, FakeIntegration, aws_values, make_lease
+from dynsecrets.testing import FakeClock
+from support.fakes import START, FakeIntegration, aws_values, make_lease
 from support.showing import WAYS, show
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ class TestForms:
         values, asked, kwargs = session
         young = [asked()]
         for seconds in (YOUNG_FOR.total_seconds() - 1, 1):
-            clock.advance(seconds)
+            clock.leap(seconds)
             young.append(asked())
 
         assert values.items() >= aws_values(canary).items()
@@ -216,7 +217,7 @@ class TestTime:
         remaining = []
         for _ in range(4):
             remaining.append(lease.remaining)
-            clock.advance(600)
+            clock.leap(600)
 
         assert remaining == [timedelta(minutes=minutes) for minutes in (30, 20, 10, 0)]
         assert lease.remaining == timedelta(0)
@@ -225,7 +226,7 @@ class TestTime:
     def test_a_jump_of_the_wall_clock_changes_nothing(self, lease: Lease, clock: FakeClock, jump: float) -> None:
         """Whoever sets the machine's clock makes no lease shorter or longer."""
         clock.jump_wall(jump)
-        clock.advance(60)
+        clock.leap(60)
 
         assert lease.remaining == timedelta(minutes=29)
         assert not lease.expired
@@ -234,9 +235,9 @@ class TestTime:
 
     def test_it_expires_at_its_end(self, lease: Lease, clock: FakeClock) -> None:
         """At its end, and not before, a lease is expired and not valid any more."""
-        clock.advance(1_799.999)
+        clock.leap(1_799.999)
         before = lease.expired, lease.is_valid()
-        clock.advance(0.001)
+        clock.leap(0.001)
 
         assert before == (False, True)
         assert (lease.expired, lease.is_valid()) == (True, False)
@@ -245,7 +246,7 @@ class TestTime:
     def test_time_before_it_was_handed_over_counts(self, canary: str) -> None:
         """The TTL is counted from the service's answer, not from when the lease object was made."""
         clock = FakeClock()
-        clock.advance(100)
+        clock.leap(100)
         lease = make_lease(aws_values(canary), clock=clock)
         lease._anchor -= 40
 
@@ -293,7 +294,7 @@ class TestTime:
         if end == "revoke":
             lease.revoke()
         else:
-            clock.advance(3_600)
+            clock.leap(3_600)
 
         assert not lease.check()
         assert integration.calls == []
@@ -316,12 +317,22 @@ class TestSecrecy:
         """The repr is worth logging: name, id, user, end and state."""
         who = f"AWS_USER {lease.id} Dynsecrets-Dynamic-aB3dE6gH9jK2m until 2022-02-15T17:34:54.782Z"
         states = [repr(lease)]
-        clock.advance(3_600)
+        clock.leap(3_600)
         states.append(str(lease))
         lease.revoke()
         states.append(f"{lease:>0}")
 
         assert states == [f"<Lease {who}, {state}>" for state in ("valid", "expired", "revoked")]
+
+    def test_its_repr_shows_no_user_that_is_a_secret(self, canary: str) -> None:
+        """An integration may say that even its users' names are nobody's business."""
+
+        class Discreet(FakeIntegration):
+            public_values: frozenset[str] = frozenset()
+
+        lease = make_lease({"USERNAME": canary}, integration=Discreet())
+
+        assert canary not in f"{lease!r} {lease} {dict(lease)}"
 
     def test_views_and_copies_of_it_are_masked(self, lease: Lease, canary: str) -> None:
         """What is commonly made of a mapping to look at it is masked too, and the names can be read."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.pytest_projects import AWS, MEMORY, summary
+from support.pytest_projects import AWS, LEFT, MEMORY, summary
 
 if TYPE_CHECKING:
     from support.accounts import Account
@@ -228,7 +228,7 @@ def test_it(dynsecrets_manager, dynsecrets_config):
     result.assert_outcomes(passed=1)
     assert result.ret == 1
     assert summary(result) == "1 lease issued, 0 revoked, 1 leaked"
-    result.stdout.fnmatch_lines([f"LEAKED {lease_id} of AWS_USER, leased by test_project.py::test_it: *revoked now"])
+    result.stdout.fnmatch_lines([f"LEAKED {lease_id} {LEFT} *revoked now"])
     assert project.left() == []
 
 
@@ -264,7 +264,7 @@ def test_it(dynsecrets_user):
     result.assert_outcomes(passed=1, errors=1)
     assert result.ret == 1
     assert summary(result) == "1 lease issued, 0 revoked, 1 leaked"
-    result.stdout.fnmatch_lines(["LEAKED * of AWS_USER, leased by test_project.py::test_it: *could not be*"])
+    result.stdout.fnmatch_lines([f"LEAKED * {LEFT} *could not be*"])
     assert len(project.left()) == 1
 
 

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from support.processes import wait_until
-from support.pytest_projects import AWS, PLUGIN, summary
+from support.pytest_projects import AWS, LEFT, PLUGIN, summary
 
 if TYPE_CHECKING:
     from support.accounts import Account
@@ -56,7 +56,7 @@ def test_fine(dynsecrets_user, number): pass
     result.assert_outcomes(passed=4)
     assert result.ret == 1
     assert summary(result) == "4 leases issued, 3 revoked, 1 leaked"
-    result.stdout.fnmatch_lines(["LEAKED * of AWS_USER, leased by test_project.py::test_it: *revoked now"])
+    result.stdout.fnmatch_lines([f"LEAKED * {LEFT} *revoked now"])
     assert aws_env.users() == []
 
 
@@ -79,7 +79,7 @@ def test_it(dynsecrets_user):
 
     result.assert_outcomes(passed=3, failed=1)
     assert summary(result) == "4 leases issued, 3 revoked, 1 leaked"
-    result.stdout.fnmatch_lines(["LEAKED * of AWS_USER*: left by a worker that crashed; revoked *"])
+    result.stdout.fnmatch_lines([f"LEAKED * {LEFT} left by a worker that crashed; revoked *"])
     assert aws_env.users() == []
 
 
@@ -97,9 +97,7 @@ def test_the_last_crash_is_cleaned_up_too(project: Project, aws_env: Account) ->
 
     assert result.ret == 1
     assert summary(result) == "1 lease issued, 0 revoked, 1 leaked"
-    result.stdout.fnmatch_lines(
-        ["LEAKED * of AWS_USER, leased by test_project.py::test_it: left by a worker that crashed; revoked now"]
-    )
+    result.stdout.fnmatch_lines([f"LEAKED * {LEFT} left by a worker that crashed; revoked now"])
     assert aws_env.users() == []
 
 
@@ -120,7 +118,7 @@ def crashing(dynsecrets_user):
     )
 
     assert summary(result) == "1 lease issued, 0 revoked, 1 leaked"
-    result.stdout.fnmatch_lines(["LEAKED * leased by test_project.py::test_it: left by a worker *; revoked now"])
+    result.stdout.fnmatch_lines([f"LEAKED * {LEFT} left by a worker *; revoked now"])
     assert aws_env.users() == []
 
 

@@ -40,7 +40,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 def failed(seconds: int = 60, **overrides: object) -> LeaseRecord:
     """Return the record of a revocation that failed, and is tried again after so long."""
-    return make_record(state="revoking", next_attempt_at=NOW + seconds * SECOND, attempts=1, **overrides)
+    return make_record(state="revoking", next_attempt_at=NOW + seconds * SECOND, **{"attempts": 1, **overrides})
 
 
 def ids(records: list[LeaseRecord]) -> list[str]:
@@ -50,12 +50,13 @@ def ids(records: list[LeaseRecord]) -> list[str]:
 
 def test_finds_what_failed_and_nothing_else(store: Store) -> None:
     """Of all that lives, the unclaimed revocations of one integration are found, the next attempt first."""
-    late, soon = failed(60), failed(1)
+    late, soon = failed(60, ended_at=NOW), failed(1)
     others = [
         make_record(),
         make_record(state="active"),
         make_record(state="revoking", claimed_by=f"{PROCESS}#1"),
         make_record(state="revoked"),
+        failed(attempts=0, ended_at=NOW),
         failed(integration="other"),
     ]
     for record in (late, *others, soon):

@@ -9,7 +9,8 @@ import pytest
 from dynsecrets import LeaseNotFound, MemoryLeaseStore, StoreError
 from dynsecrets.testing import LeaseStoreContract
 from support.builders import NOW, make_record
-from support.forks import in_child
+from support.forking import in_child
+from support.threads import held_by_another_thread
 
 
 class TestMemoryStoreContract(LeaseStoreContract):
@@ -49,8 +50,8 @@ def test_keeps_no_traces_of_what_is_purged() -> None:
     store.purge(NOW.replace(year=2050))
 
     assert repr(store) == "MemoryLeaseStore(0)"
-    assert not store._ranks
-    assert not store._processes
+    index = store._settled()
+    assert not any((index.live, index.revoked, index.due, index.claims, index.failed, index.processes))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are POSIX")
@@ -73,10 +74,10 @@ def test_gives_a_forked_child_a_copy() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are POSIX")
 def test_is_not_locked_in_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fork in the middle of a call, whose lock nobody can release in time, leaves a child that can use its copy."""
-    monkeypatch.setattr("dynsecrets.stores.forking.PATIENCE", 0.01)
+    monkeypatch.setattr("dynsecrets._internal.fork_safety.PATIENCE", 0.01)
     store = MemoryLeaseStore()
 
-    with store._lock:
+    with held_by_another_thread(store._lock):
         in_child(lambda: store.insert(make_record()))
 
     store.insert(make_record())

@@ -22,6 +22,8 @@ from dynsecrets import (
 from dynsecrets.clock import Clock
 from dynsecrets.engine.manager import engine_of
 from dynsecrets.testing import FakeClock, MemoryIntegration, fake_clock
+from dynsecrets.testing.fake_clock import PATIENCE_S
+from support.fakes import BlockingClock, until_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -259,3 +261,52 @@ def test_a_leap_is_noticed_afterwards(
     clock.settle()
 
     assert aws.users == {}
+
+
+def test_a_sleeper_can_be_made_to_wait() -> None:
+    """On the tests' own clock for that, a sleeper returns once the time has gone by."""
+    clock = BlockingClock()
+    sleeper = threading.Thread(target=clock.sleep, args=(10,))
+    sleeper.start()
+    until_waiting(clock)
+    clock.leap(9)
+    asleep = sleeper.is_alive()
+    clock.leap(1)
+    sleeper.join(PATIENCE_S)
+
+    assert asleep
+    assert not sleeper.is_alive()
+
+
+@pytest.mark.parametrize("wake", ["leap", "notify"])
+def test_a_waiter_wakes(wake: str) -> None:
+    """A wait ends when its time has come, or when the condition is notified."""
+    clock, condition = FakeClock(), threading.Condition()
+
+    def wait() -> None:
+        with condition:
+            clock.wait(condition, 10 if wake == "leap" else None)
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    until_waiting(clock)
+    if wake == "leap":
+        clock.leap(10)
+    else:
+        with condition:
+            condition.notify_all()
+    waiter.join(PATIENCE_S)
+
+    assert not waiter.is_alive()
+
+
+def test_no_leap_is_lost() -> None:
+    """Time that went by between a thread's reading of the clock and its wait counts as waited."""
+    clock, condition = FakeClock(), threading.Condition()
+    clock.steady()
+    clock.leap(10)
+
+    with condition:
+        clock.wait(condition, 10)
+
+    assert clock.steady() == 10

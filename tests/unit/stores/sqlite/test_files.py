@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dynsecrets import SQLiteLeaseStore, StoreError
-from dynsecrets.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
-from support.builders import NOW, make_record
+from dynsecrets import InvalidConfig, SQLiteLeaseStore, StoreError
+from dynsecrets.stores.record_codec import COLUMNS, to_row
+from dynsecrets.stores.sqlite.files import identify
+from dynsecrets.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS, bring_up_to_date
+from support.builders import MINUTE, NOW, make_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,8 +127,8 @@ def test_marks_its_files(store: SQLiteLeaseStore) -> None:
     """A file says whose it is, and which version its tables have."""
     store.due(NOW)
 
-    assert store._fetch("asking", "PRAGMA application_id") == [(APPLICATION_ID,)]
-    assert store._fetch("asking", "PRAGMA user_version") == [(len(MIGRATIONS),)]
+    assert store._database.fetch("asking", "PRAGMA application_id") == [(APPLICATION_ID,)]
+    assert store._database.fetch("asking", "PRAGMA user_version") == [(len(MIGRATIONS),)]
 
 
 def test_migrates_older_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,8 +143,31 @@ def test_migrates_older_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("dynsecrets.stores.sqlite.schema.MIGRATIONS", (*MIGRATIONS, add_table))
     with contextlib.closing(SQLiteLeaseStore(path)) as store:
         assert store.get(record.id) == record
-        assert store._fetch("asking", "PRAGMA user_version") == [(len(MIGRATIONS) + 1,)]
-        assert store._fetch("asking", "SELECT * FROM extra") == []
+        assert store._database.fetch("asking", "PRAGMA user_version") == [(len(MIGRATIONS) + 1,)]
+        assert store._database.fetch("asking", "SELECT * FROM extra") == []
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+def test_migrates_the_files_of_each_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    """A file of each version that there was keeps its records, and can hold what newer ones have."""
+    path, live = tmp_path / "leases.db", make_record(state="active", name="A")
+    with monkeypatch.context() as patch, contextlib.closing(sqlite3.connect(path)) as older:
+        patch.setattr("dynsecrets.stores.sqlite.schema.MIGRATIONS", MIGRATIONS[:version])
+        bring_up_to_date(older, path)
+        row = dict(zip(COLUMNS, to_row(live), strict=True))
+        there = [column[1] for column in older.execute("PRAGMA table_info(leases)")]
+        known = {name: value for name, value in row.items() if name in there}
+        older.execute(
+            f"INSERT INTO leases ({', '.join(known)}) VALUES ({', '.join('?' * len(known))})", [*known.values()]
+        )
+        older.commit()
+
+    with contextlib.closing(SQLiteLeaseStore(path)) as store:
+        assert store.get(live.id) == live
+        claimed = store.claim(live.id, "worker", NOW, NOW)
+        assert claimed is not None
+        store.update(claimed.left(ended_at=NOW, again_at=NOW + MINUTE, handle=live.handle))
+        assert (store.count_live("A"), store.get(live.id).ended_at) == (0, NOW)
 
 
 def test_undoes_half_a_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +185,7 @@ def test_undoes_half_a_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 store.due(NOW)
 
         assert store.due(NOW) == []
-        assert store._fetch("asking", "SELECT count(*) FROM sqlite_master WHERE name = 'extra'") == [(0,)]
+        assert store._database.fetch("asking", "SELECT count(*) FROM sqlite_master WHERE name = 'extra'") == [(0,)]
 
 
 def test_refuses_a_file_of_another_kind(tmp_path: Path) -> None:
@@ -194,6 +219,33 @@ def test_refuses_a_file_as_a_folder(tmp_path: Path) -> None:
     assert isinstance(caught.value.__cause__, OSError)
 
 
+def test_says_that_there_is_no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user without a name and a home, as containers have them, is told what to set, before anything is made."""
+
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.chdir(tmp_path)
+    for variable in ("HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+
+    with pytest.raises(InvalidConfig, match=r"no home.*DYNSECRETS_STORE"):
+        SQLiteLeaseStore()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_says_that_a_home_can_not_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A home that can't be written, or isn't a folder, is an error that says what to set."""
+    (tmp_path / "null").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "null"))
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+
+    with contextlib.closing(SQLiteLeaseStore()) as store, pytest.raises(StoreError, match=r"null.*DYNSECRETS_STORE"):
+        store.insert(make_record())
+
+
 def test_says_that_a_file_is_damaged(tmp_path: Path) -> None:
     """A damaged file is reported, with a way out."""
     path = tmp_path / "leases.db"
@@ -216,7 +268,7 @@ def test_says_why_nothing_can_be_written(store: SQLiteLeaseStore, pragma: str, a
     """A read-only file and a full disk are told apart; what was written before is still there."""
     record = make_record()
     store.insert(record)
-    store._fetch("limiting", f"PRAGMA {pragma}")
+    store._database.fetch("limiting", f"PRAGMA {pragma}")
 
     with pytest.raises(StoreError, match=f"{store.path}.*{advice}") as caught:
         insert_many(store)
@@ -229,7 +281,7 @@ def test_says_that_others_keep_the_file_locked(store: SQLiteLeaseStore) -> None:
     """A writer that never ends is reported once the patience is over; reading goes on meanwhile."""
     record = make_record()
     store.insert(record)
-    store._fetch("hurrying", "PRAGMA busy_timeout = 0")
+    store._database.fetch("hurrying", "PRAGMA busy_timeout = 0")
 
     with contextlib.closing(sqlite3.connect(store.path)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -265,7 +317,8 @@ def test_closes_whatever_happens(store: SQLiteLeaseStore, caplog: pytest.LogCapt
             super().close()
             raise sqlite3.OperationalError("no")
 
-    store._connection = sqlite3.connect(":memory:", factory=Stubborn)
+    store._database._connection = sqlite3.connect(":memory:", factory=Stubborn)
+    store._database._identity = identify(store.path)
 
     store.close()
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dynsecrets import SQLiteLeaseStore
-from dynsecrets.stores.sqlite import store as sqlite_store
+from dynsecrets.stores.sqlite import database as sqlite_database
 from support.builders import NOW, make_record
-from support.forks import in_child, start_child, wait_for_child
+from support.forking import in_child, start_child, wait_for_child
 from support.places import PROGRAMS, ROOTS
+from support.threads import held_by_another_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,18 +167,18 @@ def test_is_forked_while_threads_write(store: SQLiteLeaseStore) -> None:
 @posix
 def test_leaves_alone_what_could_not_be_closed(store: SQLiteLeaseStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fork in the middle of a call keeps the parent's connection from use and from being closed in the child."""
-    monkeypatch.setattr("dynsecrets.stores.forking.PATIENCE", 0.01)
+    monkeypatch.setattr("dynsecrets._internal.fork_safety.PATIENCE", 0.01)
     store.insert(make_record())
-    connection, theirs = store._connection, make_record()
+    connection, theirs = store._database._connection, make_record()
 
     def child() -> None:
-        assert sqlite_store._left_behind == [connection]
+        assert sqlite_database._left_behind == [connection]
         store.insert(theirs)
-        assert store._connection is not connection
+        assert store._database._connection is not connection
 
-    with store._lock:
+    with held_by_another_thread(store._database._lock):
         in_child(child)
 
-    assert store._connection is connection
+    assert store._database._connection is connection
     assert store.get(theirs.id) == theirs
     assert store.due(NOW)

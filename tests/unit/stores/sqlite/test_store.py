@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from dynsecrets import InvalidConfig, SQLiteLeaseStore, StoreError
+from dynsecrets.stores.sqlite import statements
 from dynsecrets.stores.sqlite import store as sqlite_store
 from dynsecrets.testing import LeaseStoreContract
 from support.builders import MINUTE, NOW, PLACE, SECOND, make_record
@@ -39,8 +40,8 @@ def tamper(store: LeaseStore, statement: str, *arguments: object) -> None:
 def statements_of(store: SQLiteLeaseStore) -> list[str]:
     """Return a list that all statements of an open store are added to, by their first word."""
     seen: list[str] = []
-    assert store._connection is not None
-    store._connection.set_trace_callback(lambda statement: seen.append(statement.split()[0]))
+    assert store._database._connection is not None
+    store._database._connection.set_trace_callback(lambda statement: seen.append(statement.split()[0]))
     return seen
 
 
@@ -120,23 +121,23 @@ def test_writes_through_to_the_disk(store: SQLiteLeaseStore) -> None:
     record = make_record()
 
     store.insert(record)
-    inserted = store._fetch("asking", synced)
+    inserted = store._database.fetch("asking", synced)
     claimed = store.claim(record.id, "worker", NOW + MINUTE, NOW)
     assert claimed is not None
-    begun = store._fetch("asking", synced)
+    begun = store._database.fetch("asking", synced)
     store.update(claimed.revoked(now=NOW))
-    ended = store._fetch("asking", synced)
+    ended = store._database.fetch("asking", synced)
     fresh = make_record()
     store.insert(fresh)
     store.update(fresh)
 
     assert (inserted, begun, ended) == ([(2,)], [(1,)], [(1,)])
-    assert store._fetch("asking", synced) == [(2,)]
-    assert store._fetch("asking", "PRAGMA journal_mode") == [("wal",)]
+    assert store._database.fetch("asking", synced) == [(2,)]
+    assert store._database.fetch("asking", "PRAGMA journal_mode") == [("wal",)]
 
 
-def test_writes_in_one_transaction(store: SQLiteLeaseStore) -> None:
-    """An insert and an update are one statement each, a claim is one transaction that locks before it reads."""
+def test_writes_by_single_statements(store: SQLiteLeaseStore) -> None:
+    """An insert and an update are one statement each, a claim reads without a lock, then writes over what it read."""
     record = make_record()
     store.count_live("")
     seen = statements_of(store)
@@ -145,7 +146,7 @@ def test_writes_in_one_transaction(store: SQLiteLeaseStore) -> None:
     store.update(record)
     store.claim(record.id, "worker", NOW + MINUTE, NOW)
 
-    assert [word for word in seen if word != "PRAGMA"] == ["INSERT", "UPDATE", "BEGIN", "SELECT", "UPDATE", "COMMIT"]
+    assert [word for word in seen if word != "PRAGMA"] == ["INSERT", "UPDATE", "SELECT", "UPDATE"]
 
 
 def test_leaves_no_transaction_open(store: SQLiteLeaseStore) -> None:
@@ -156,28 +157,29 @@ def test_leaves_no_transaction_open(store: SQLiteLeaseStore) -> None:
     with pytest.raises(LookupError):
         store.claim("unknown", "worker", NOW + MINUTE, NOW)
 
-    assert store._connection is not None
-    assert not store._connection.in_transaction
+    assert store._database._connection is not None
+    assert not store._database._connection.in_transaction
 
 
 @pytest.mark.parametrize(
     ("query", "arguments", "index"),
     [
-        (sqlite_store._DUE, 5, "leases_due"),
-        (sqlite_store._INTEGRATIONS, 0, "leases_due"),
-        (sqlite_store._PROCESSES, 1, "leases_process"),
-        (sqlite_store._OF_PROCESS, 4, "leases_process"),
-        (sqlite_store._FAILED, 4, "leases_failed"),
-        (sqlite_store._COUNT, 1, "leases_live"),
-        (sqlite_store._OLD, 1, "leases_revoked"),
-        (sqlite_store._PURGE, 2, "leases_revoked"),
-        (sqlite_store._RECORDS, 7, "leases_created"),
-        (sqlite_store._GET, 1, "sqlite_autoindex_leases_1"),
+        (statements.DUE, 5, "leases_due"),
+        (statements.LAPSED, 6, "leases_due"),
+        (statements.INTEGRATIONS, 0, "leases_due"),
+        (statements.PROCESSES, 1, "leases_process"),
+        (statements.OF_PROCESS, 4, "leases_process"),
+        (statements.FAILED, 4, "leases_failed"),
+        (statements.COUNT, 1, "leases_live"),
+        (statements.OLD, 1, "leases_revoked"),
+        (statements.PURGE, 2, "leases_revoked"),
+        (statements.RECORDS, 7, "leases_created"),
+        (statements.GET, 1, "sqlite_autoindex_leases_1"),
     ],
 )
 def test_finds_by_an_index(store: SQLiteLeaseStore, query: str, arguments: int, index: str) -> None:
     """No question is answered by reading the whole table, nor by sorting."""
-    rows = store._fetch("explaining", f"EXPLAIN QUERY PLAN {query}", *[1] * arguments)
+    rows = store._database.fetch("explaining", f"EXPLAIN QUERY PLAN {query}", *[1] * arguments)
 
     plan = [row[3] for row in rows]
 
