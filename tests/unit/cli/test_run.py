@@ -71,6 +71,18 @@ def test_with_renew_the_child_gets_an_endpoint(work: Workplace) -> None:
     assert not {"AWS_ACCESS_KEY_ID", "AWS_USER_ACCESS_KEY_ID"} & environment.keys()
 
 
+def test_names_can_be_transformed(work: Workplace, aws: Account) -> None:
+    """``--name-transformer`` spells the names as the command wants them; what it can't have leases nothing."""
+    done = work.run("run", "--name-transformer", "tf-var", "--", "sh", "-c", "echo $TF_VAR_database_password")
+    refused = work.run("run", "--name-transformer", "lower-kebab", "--", "touch", "started")
+
+    assert (done.returncode, done.stdout) == (0, f"{PASSWORD}\n"), done.stderr
+    assert refused.returncode == 1
+    assert "can't be the name of an environment variable, which a child needs" in only_line(refused)
+    assert not work.folder.joinpath("started").exists()
+    assert len(work.leases("--all")) == 1
+
+
 def test_what_is_preserved_wins(work: Workplace) -> None:
     """``--preserve-env`` alone preserves all, and with names these."""
     work.environment |= {"DATABASE_HOST": "mine", "DYNSECRETS_PROJECT": "mine"}
