@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 import attrs
 
 from dynsecrets._internal.compat import override
-from dynsecrets._internal.fork_safety import ForkSafeLock
 from dynsecrets.errors import StoreError, VersionConflict
 from dynsecrets.model.lifecycle import LONGEST_CLAIM, LeaseState
 from dynsecrets.stores.base import FailureIndex, LeaseStore, ProcessIndex
@@ -33,6 +32,7 @@ from dynsecrets.stores.common import (
     not_found,
     taken,
 )
+from dynsecrets.stores.locking import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -346,7 +346,7 @@ class _Frozen(dict[str, Any]):
     def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
         raise TypeError("a record can't be changed; make a dict of its mapping, and change that")
 
-    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self),)
