@@ -64,7 +64,9 @@ def _check_value(name: str, value: object) -> MaskedStr:
     if "\0" in value:
         raise InvalidConfig(f"the value of {name} has a NUL character, which no environment variable can hold")
     if not is_unicode(value):
-        raise InvalidConfig(f"the value of {name} is no Unicode text: it has half of a surrogate pair; encode it first")
+        raise InvalidConfig(
+            f"the value of {name} is not Unicode text: it has half of a surrogate pair; encode it first"
+        )
     return MaskedStr(str.__str__(value))
 
 
@@ -82,18 +84,25 @@ def _check_dynamic_secrets(configs: object) -> tuple[DynamicSecretConfig, ...]:
 class SecretsConfig:
     """A project's config (``dev``, ``prd`` …): static secrets, plus the dynamic secrets attached to it.
 
-    ``secrets`` are static values by name: names of environment variables (``[A-Za-z_][A-Za-z0-9_]*``), and text without
-    NUL. ``dynamic_secrets`` are :class:`~dynsecrets.DynamicSecretConfig` objects, each of which adds the values of a
-    fresh lease. ``manager`` is the :class:`~dynsecrets.LeaseManager` to lease with; by default the one that ``lease()``
-    uses, made when it is first needed.
-
     Immutable; equal configs are equal, whatever their managers. Its ``repr`` shows the names of its secrets, and no
     value; neither do pytest's explanation of a failed comparison, and its errors. It can't be pickled. Safe to share
     between threads; a forked child can use it too.
 
-    Raises ``InvalidConfig`` for what can't be a variable, and where two sources would set the same name: nothing is
-    leased then. (What a third party's integration names its values may be known only once there is a lease; then
-    :meth:`download` and :meth:`run` find it out, and revoke what was leased.)
+    Args:
+        project: The project's name, in one line.
+        environment: The environment's, as above.
+        name: The config's own, as above.
+        secrets: Static values by name: names of environment variables (``[A-Za-z_][A-Za-z0-9_]*``), and text without
+            NUL.
+        dynamic_secrets: :class:`~dynsecrets.DynamicSecretConfig` objects, each of which adds the values of a fresh
+            lease.
+        manager: The :class:`~dynsecrets.LeaseManager` to lease with; by default the one that ``lease()`` uses, made
+            when it is first needed.
+
+    Raises:
+        InvalidConfig: For what can't be a variable, and where two sources would set the same name: nothing is leased
+            then. (What a third party's integration names its values may be known only once there is a lease; then
+            :meth:`download` and :meth:`run` find it out, and revoke what was leased.)
     """
 
     project: str
@@ -158,13 +167,22 @@ class SecretsConfig:
     ) -> Secrets:
         """Return the static values, plus one fresh lease of each dynamic secret, sorted by key.
 
-        ``dynamic_secrets_ttl_sec`` is the TTL of the leases: whole seconds, or as any other TTL a ``timedelta`` or text
-        (``"3h"``); ``None`` means each dynamic secret's default. The leases outlive the call, and the process where the
-        store does; they are revoked at their TTL, or by ``Secrets.revoke()``. Without ``include_dynamic_secrets``
-        nothing is leased and nothing called; a TTL is checked all the same.
+        The leases outlive the call, and the process where the store does; they are revoked at their TTL, or by
+        ``Secrets.revoke()``. If one of them can't be had, the others are revoked and its error is raised. Thread-safe.
 
-        If one of the leases can't be had, the others are revoked and its error is raised. Raises ``InvalidTTL`` before
-        anything is leased, then what ``LeaseManager.issue`` does. Thread-safe.
+        Args:
+            include_dynamic_secrets: Whether there are leases. Without them nothing is called; a TTL is checked all the
+                same.
+            dynamic_secrets_ttl_sec: The TTL of the leases: whole seconds, or as any other TTL a ``timedelta`` or text
+                (``"3h"``); ``None`` means each dynamic secret's default.
+
+        Returns:
+            All values, with the leases that were made for them.
+
+        Raises:
+            InvalidConfig: Where ``include_dynamic_secrets`` is neither ``True`` nor ``False``.
+            InvalidTTL: For a TTL that a dynamic secret doesn't accept, before anything is leased.
+            DynsecretsError: What ``LeaseManager.issue`` raises.
         """
         if not isinstance(include_dynamic_secrets, bool):
             raise InvalidConfig(
