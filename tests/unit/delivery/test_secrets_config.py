@@ -405,7 +405,7 @@ def test_names_that_variables_can_have_are_taken(name: str) -> None:
     ("value", "why"),
     [
         ("can\0ary", "has a NUL character"),
-        ("canary\udc80", "is no Unicode text: it has half of a surrogate pair"),
+        ("canary\udc80", "is not Unicode text: it has half of a surrogate pair"),
         (5, "must be text, and is of type int"),
         (None, "must be text, and is of type NoneType"),
         (b"canary", "must be text, and is of type bytes"),
