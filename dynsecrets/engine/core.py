@@ -7,6 +7,9 @@ been checked. The library's own parts stand on it; it knows none of them.
 from __future__ import annotations
 
 import atexit
+import os
+import random
+import sys
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -23,7 +26,6 @@ from dynsecrets.errors import DynsecretsError, LeaseNotFound
 from dynsecrets.model.capabilities import find_credentials
 from dynsecrets.model.config import UNSET, Unset
 from dynsecrets.model.lease import Lease
-from dynsecrets.model.lifecycle import ABANDONED_AFTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -39,6 +41,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: How long a store that dies with the process keeps tombstones at most.
+_KEPT_IN_MEMORY: Final = timedelta(hours=1)
+#: How much sooner or later than its interval housekeeping comes.
+_JITTER: Final = 0.1
+
 
 class Engine:
     """Thread-safe; a forked child can use the same engine and revokes nothing that its parent issued."""
@@ -52,6 +59,8 @@ class Engine:
         integrations: Iterable[Integration],
         on_event: Iterable[Callable[[LeaseEvent], object]],
         max_workers: int,
+        housekeeping: timedelta | None,
+        keep_revoked: timedelta,
     ) -> None:
         self.store: Final = store
         self.workers: Final = max_workers
@@ -59,8 +68,12 @@ class Engine:
         self.state: Final = EngineState(store, clock, integrations, on_event)
         self.scheduler: Final = Scheduler(clock, max_workers)
         self.revoker: Final = Revoker(self.state, self.scheduler)
-        self._reaper = Reaper(self.state, self.revoker, self.scheduler)
+        keep = keep_revoked if self._outlives_process else min(keep_revoked, _KEPT_IN_MEMORY)
+        self._reaper = Reaper(self.state, self.revoker, self.scheduler, keep)
+        self._housekeeping = housekeeping
+        self._random = random.SystemRandom()
         self._issuer = Issuer(self.state, self.revoker, self.scheduler)
+        self._house_job: Job | None = None
         self._closed = False
         self._revokes = False
 
@@ -81,12 +94,16 @@ class Engine:
         """Issue a lease; a held one ends with this process, if not before."""
         if self._closed:
             raise DynsecretsError("this LeaseManager is closed; make a new one, or issue before closing it")
-        if self.state.leases.use(config.integration):
+        new, first = self.state.leases.use(config.integration)
+        if new:
             # Here rather than in the background, which can't be asked for the code of an MFA device.
             find_credentials([config.integration])
-            self.scheduler.submit(partial(self._reaper.begin, config.integration, abandoned_after=ABANDONED_AFTER))
+        if first:
+            self._tend(config.integration)
+            self._plan_housekeeping()
         if not self._outlives_process:
             _close_at_exit.add(self)
+            _close_at_end_of_child()
         until = config.wait if isinstance(wait, Unset) else wait
         lease = self._issuer.issue(config, ttl, wait=until, metadata=metadata or {}, held=held)
         if self._revokes:
@@ -233,6 +250,31 @@ class Engine:
             logger.error("%s", error)
             return RevocationOutcome.FAILED
 
+    def _tend(self, integration: Integration) -> None:
+        """Revoke what is overdue, and forget old tombstones, in the background."""
+        work = partial(self._reaper.tend, {integration.name: integration})
+        self.scheduler.submit_for(integration.name, work, has_time=True)
+
+    def _plan_housekeeping(self) -> None:
+        """Plan to do so again, for all integrations, at about the interval: processes that began together part."""
+        if self._housekeeping is None:
+            return
+        delay = self._housekeeping.total_seconds() * self._random.uniform(1 - _JITTER, 1 + _JITTER)
+        before, self._house_job = (
+            self._house_job,
+            self.scheduler.call_at(self.steady() + delay, self._keep_house, idle=True),
+        )
+        self.cancel(before)
+
+    def _keep_house(self) -> None:
+        for integration in self.state.leases.integrations().values():
+            self._tend(integration)
+        self._plan_housekeeping()
+
+    def retire(self) -> None:
+        """Let the background end once nothing is left to do: nobody has the manager any more. Never blocks."""
+        self.scheduler.retire()
+
     @property
     def _outlives_process(self) -> bool:
         return bool(getattr(self.store, "outlives_process", True))
@@ -250,3 +292,18 @@ def _close_all() -> None:
             engine.close(revoke=None)
         except Exception:
             logger.exception("Leases were not revoked at exit")
+
+
+#: The child process of multiprocessing that has been told to close all: such children end without ``atexit``.
+_told: set[int] = set()
+
+
+def _close_at_end_of_child() -> None:
+    """Have all closed at the end of a child process of multiprocessing, if this is one."""
+    util = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    if util is None or process is None or process.parent_process() is None or os.getpid() in _told:
+        return
+    _told.add(os.getpid())
+    # Later than what the program itself has planned for the end, which may still lease.
+    util.Finalize(None, _close_all, exitpriority=-1)

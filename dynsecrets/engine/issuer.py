@@ -67,10 +67,12 @@ class Issuer:
         )
         attempt = current_attempt()
         attempt.begin(record.id, record.name)
+        self._state.begin_issue(record.id)
         try:
             lease = self._provision(config, ttl, record)
             self._wait(config, lease, wait)
         finally:
+            self._state.end_issue(record.id)
             attempt.finish(record.id)
         return lease
 

@@ -44,7 +44,7 @@ class LeaseRegistry:
 
     def forget(self) -> None:
         """Have no live leases, under a lock that nobody holds: in a forked child they are the parent's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._leases: dict[str, LiveLease] = {}
 
     def register(self, integration: Integration) -> None:
@@ -52,13 +52,18 @@ class LeaseRegistry:
         with self._lock:
             self._integrations[integration.name] = integration
 
-    def use(self, integration: Integration) -> bool:
-        """Register an integration that leases are issued with; return ``True`` the first time."""
-        self.register(integration)
+    def use(self, integration: Integration) -> tuple[bool, bool]:
+        """Register an integration to issue with; return whether it is new here, and whether its name is."""
         with self._lock:
+            self._integrations[integration.name] = integration
             before = self._used.get(integration.name)
             self._used[integration.name] = integration
-            return before is not integration
+            return before is not integration, before is None
+
+    def integrations(self) -> dict[str, Integration]:
+        """Return all that are registered, by their names."""
+        with self._lock:
+            return dict(self._integrations)
 
     def integration(self, name: str) -> Integration:
         """Return an integration by name. Raises ``InvalidConfig``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Self
 from weakref import WeakKeyDictionary
@@ -16,7 +17,7 @@ from dynsecrets.errors import InvalidConfig
 from dynsecrets.model.config import UNSET, DynamicSecretConfig, Unset, check_wait
 from dynsecrets.model.integration import Integration
 from dynsecrets.model.lease import Lease
-from dynsecrets.model.lifecycle import ABANDONED_AFTER, LeaseState
+from dynsecrets.model.lifecycle import ABANDONED_AFTER, TOMBSTONE_AGE, LeaseState
 from dynsecrets.model.record import LeaseRecord, check_metadata
 from dynsecrets.model.ttl import TTL, parse_ttl
 from dynsecrets.stores import open_store
@@ -58,6 +59,8 @@ class LeaseManager:
         on_event: Iterable[Callable[[LeaseEvent], object]] | Callable[[LeaseEvent], object] = (),
         clock: Clock | None = None,
         max_workers: int = _MAX_WORKERS,
+        housekeeping: TTL | None = "10m",
+        keep_revoked: TTL = TOMBSTONE_AGE,
     ) -> None:
         if not isinstance(max_workers, int) or isinstance(max_workers, bool) or max_workers < 1:
             raise InvalidConfig(
@@ -80,7 +83,10 @@ class LeaseManager:
             integrations=known,
             on_event=listeners,
             max_workers=max_workers,
+            housekeeping=None if housekeeping is None else parse_ttl(housekeeping, what="housekeeping"),
+            keep_revoked=parse_ttl(keep_revoked, what="keep_revoked", minimum=0),
         )
+        weakref.finalize(self, self._engine.retire).atexit = False
 
     @property
     def store(self) -> LeaseStore:

@@ -10,6 +10,7 @@ from concurrent.futures import wait
 from datetime import timedelta
 from functools import partial
 from itertools import chain
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -19,8 +20,8 @@ from dynsecrets._internal.log import logger
 from dynsecrets.engine.process_identity import ProcessState, current_owner, liveness
 from dynsecrets.engine.revoker import RevocationOutcome
 from dynsecrets.errors import StoreError
-from dynsecrets.model.lifecycle import LONGEST_BACKOFF, TOMBSTONE_AGE, LeaseState
-from dynsecrets.stores.base import FailureIndex, ProcessIndex
+from dynsecrets.model.lifecycle import ABANDONED_AFTER, LONGEST_BACKOFF, TOMBSTONE_AGE, LeaseState
+from dynsecrets.stores.base import FailureIndex, ProcessIndex, purge_some, takes_limit
 from dynsecrets.stores.unreadable import noting_unreadable
 
 if TYPE_CHECKING:
@@ -37,15 +38,22 @@ if TYPE_CHECKING:
 _FARTHEST: Final = timedelta(minutes=15)
 #: How many due records are read at first where a limit is set; more if they turn out not to be ours to reap.
 _FIRST_READ: Final = 16
+#: How many leases the background looks for at a time, and how many tombstones it forgets.
+_BATCH: Final = 100
+#: For how long a slow issue, which its process may still be at, is looked for again after it was given up.
+_LATEST_ISSUE: Final = timedelta(minutes=10)
 
 
 @attrs.frozen(kw_only=True)
 class ReapReport:
     """What a reaper did, as lists of lease ids.
 
-    ``revoked`` were revoked by it, ``released`` were given back by it and end by themselves, ``failed`` could not be
-    revoked (their records say why, and it is tried again; or they are due and can't be read, which the log explains),
-    ``skipped`` are being revoked by somebody else.
+    Args:
+        revoked: Those that it revoked.
+        released: Those that it gave back, and that end by themselves later.
+        failed: Those that could not be revoked (their records say why, and it is tried again), or that are due and
+            can't be read, which the log explains.
+        skipped: Those that somebody else is revoking.
     """
 
     revoked: list[str] = attrs.field(factory=list)
@@ -54,7 +62,12 @@ class ReapReport:
     skipped: list[str] = attrs.field(factory=list)
 
     def add(self, lease_id: str, outcome: RevocationOutcome) -> None:
-        """Count one lease."""
+        """Count one lease.
+
+        Args:
+            lease_id: Its id.
+            outcome: What came of it.
+        """
         lists = {
             RevocationOutcome.REVOKED: self.revoked,
             RevocationOutcome.RELEASED: self.released,
@@ -67,8 +80,11 @@ class ReapReport:
 class Reaper:
     """Finds and revokes what is overdue, for a manager. Thread-safe; any number may work at the same time."""
 
-    def __init__(self, state: EngineState, revoker: Revoker, scheduler: Scheduler) -> None:
+    def __init__(
+        self, state: EngineState, revoker: Revoker, scheduler: Scheduler, keep_revoked: timedelta = TOMBSTONE_AGE
+    ) -> None:
         self._state = state
+        self._keep_revoked = keep_revoked
         self._revoker = revoker
         self._scheduler = scheduler
 
@@ -76,8 +92,9 @@ class Reaper:
         self, integrations: Mapping[str, Integration], *, limit: int | None, abandoned_after: timedelta
     ) -> ReapReport:
         """Revoke all that is overdue, at most ``limit`` leases, many at the same time; wait for that and report."""
+        look = _Look(limit, abandoned_after, retry=True)
         with noting_unreadable() as unreadable:
-            overdue = chain(self._overdue(integrations, limit, abandoned_after), self._failed_here(integrations))
+            overdue = chain(self._overdue(integrations, look), self._failed_here(integrations))
             attempts = self._start(overdue, integrations, limit)
         report = ReapReport(failed=unreadable)
         if self._scheduler.in_worker():
@@ -86,18 +103,40 @@ class Reaper:
                 call()
         for lease_id, call in attempts.items():
             wait([call.future])
-            report.add(lease_id, RevocationOutcome.SKIPPED if call.future.cancelled() else call.future.result())
-        self._purge(integrations)
+            report.add(lease_id, _outcome(call))
+        self._purge(integrations, limit)
         return report
 
-    def begin(self, integration: Integration, *, abandoned_after: timedelta) -> None:
-        """Start to revoke all that is overdue, in the background."""
+    def tend(self, integrations: Mapping[str, Integration]) -> None:
+        """Revoke what is overdue and forget old tombstones, in the background, a batch after another."""
+        look = _Look(_BATCH, ABANDONED_AFTER, retry=False)
         try:
-            known = {integration.name: integration}
-            self._start(self._overdue(known, None, abandoned_after), known, None)
-            self._purge(known)
+            attempts = self._start(self._overdue(integrations, look), integrations, _BATCH)
         except StoreError as error:
-            logger.error("Overdue leases of %s could not be looked for: %s", integration.name, error)
+            logger.error("Overdue leases of %s could not be looked for: %s", ", ".join(integrations), error)
+            return
+        if len(attempts) == _BATCH:
+            self._go_on(integrations, list(attempts.values()))
+        else:
+            while self._purge(integrations, _BATCH) and not self._scheduler.closed:
+                pass
+
+    def _go_on(self, integrations: Mapping[str, Integration], batch: list[Call[RevocationOutcome]]) -> None:
+        """Have the next batch follow this one, as long as that gets on."""
+        left = SimpleQueue[None]()
+        for _ in batch[1:]:
+            left.put(None)
+
+        def ended(_: object) -> None:
+            try:
+                left.get_nowait()
+            except Empty:
+                if not self._scheduler.closed and any(_outcome(call) is RevocationOutcome.REVOKED for call in batch):
+                    name = next(iter(integrations))
+                    self._scheduler.submit_for(name, partial(self.tend, integrations), has_time=True)
+
+        for call in batch:
+            call.future.add_done_callback(ended)
 
     def _start(
         self, records: Iterable[LeaseRecord], integrations: Mapping[str, Integration], limit: int | None
@@ -108,25 +147,24 @@ class Reaper:
             if limit is not None and len(started) >= limit:
                 break
             if record.id not in started:
-                call = started[record.id] = Call(partial(self._reap_one, record, integrations[record.integration]))
-                self._scheduler.submit_for(record.integration, call, has_time=True)
+                started[record.id] = Call(partial(self._reap_one, record, integrations[record.integration]))
+                self._scheduler.submit_for(record.integration, started[record.id], has_time=True)
         return started
 
     def _reap_one(self, record: LeaseRecord, integration: Integration) -> RevocationOutcome:
         """Make one attempt. One record that can't be dealt with never stops the others."""
         try:
-            return self._revoker.reap(record, integration)
+            late = record.state is LeaseState.PENDING and self._may_go_on(record)
+            return self._revoker.reap(record, integration, again_after=_LATEST_ISSUE if late else None)
         except Exception:
             logger.exception("Lease %s could not be reaped", record.id)
             return RevocationOutcome.FAILED
 
-    def _overdue(
-        self, integrations: Mapping[str, Integration], limit: int | None, abandoned_after: timedelta
-    ) -> Iterable[LeaseRecord]:
+    def _overdue(self, integrations: Mapping[str, Integration], look: _Look) -> Iterable[LeaseRecord]:
         """Return what is to be reaped: what time has made due first, then what belonged to processes that are gone."""
         return chain(
-            *(self._due(integration, limit, abandoned_after) for integration in integrations.values()),
-            *(self._failed(name, limit) for name in integrations),
+            *(self._due(integration, look) for integration in integrations.values()),
+            *(self._failed(name, look.limit) for name in integrations if look.retry),
             self._abandoned(integrations),
         )
 
@@ -144,30 +182,37 @@ class Reaper:
             if entry.retry is not None and entry.record.integration in integrations:
                 yield entry.record
 
-    def _due(self, integration: Integration, limit: int | None, abandoned_after: timedelta) -> Iterator[LeaseRecord]:
+    def _due(self, integration: Integration, look: _Look) -> Iterator[LeaseRecord]:
         """Find what is due by time, by the clock of the third party."""
         names = [integration.name]
         here = self._state.clock.now()
         horizon = max(here, self._state.now(integration.name)) + _FARTHEST
         first = self._state.store.due(horizon, integrations=names, limit=_FIRST_READ)
         # What this process issues just now is no reason to ask what time it is there.
-        young = here - abandoned_after
+        young = here - look.abandoned_after
         if len(first) < _FIRST_READ and all(self._is_being_issued_here(record, young) for record in first):
             return
-        self._state.clocks.ask(integration)
+        certain = self._state.clocks.ask(integration)
         now = self._state.now(integration.name)
         # A process writes its first pending record by a local clock: it has not seen the third party's yet.
-        abandoned = min(now, here) - abandoned_after if abandoned_after else None
+        abandoned = min(now, here) - look.abandoned_after if look.abandoned_after else None
         until = max(now, here)
-        if not isinstance(self._state.store, FailureIndex):
+        if look.retry and not isinstance(self._state.store, FailureIndex):
             # Failed revocations are due whatever their back-off, which is never longer than this.
             until += LONGEST_BACKOFF
-        count = None if limit is None else max(limit, _FIRST_READ)
+        limit, count = look.limit, None if look.limit is None else max(look.limit, _FIRST_READ)
         while True:
             found = self._state.store.due(until, integrations=names, limit=count)
             # The first look reached further ahead: it finds failed revocations whose clock was set back since.
             known = {record.id: record for record in (*first, *found)}
-            ready = [record for record in known.values() if _is_overdue(record, now, abandoned)]
+            ready = [
+                record
+                for record in known.values()
+                if (record.state is not LeaseState.PENDING or self._is_abandoned(record, abandoned))
+                # Whoever goes by a wrong clock would end what still has time: better late, which the guard bears.
+                and (record.state is not LeaseState.ACTIVE or (certain and record.is_due(now)))
+                and (record.state is not LeaseState.REVOKING or _is_open(record, now, retry=look.retry))
+            ]
             if count is None or limit is None or len(found) < count or len(ready) >= limit:
                 break
             count *= 4
@@ -176,6 +221,23 @@ class Reaper:
     def _is_being_issued_here(self, record: LeaseRecord, young: datetime) -> bool:
         """Tell whether a record is of an issue that this very process has begun a moment ago."""
         return record.state is LeaseState.PENDING and record.owner == self._state.owner and record.created_at > young
+
+    def _is_abandoned(self, record: LeaseRecord, abandoned: datetime | None) -> bool:
+        """Tell whether an issue that began by ``abandoned``, ``None`` for any time, is one that nobody finishes."""
+        if abandoned is None:
+            return True
+        if record.created_at > abandoned:
+            return False
+        if record.owner == self._state.owner:
+            return not self._state.is_issuing(record.id)
+        # Of a process that can't be seen, age tells.
+        return liveness(record.owner) is not ProcessState.ALIVE
+
+    def _may_go_on(self, record: LeaseRecord) -> bool:
+        """Tell whether the process of an issue that is given up may be at it still, and make something later."""
+        if record.owner == self._state.owner:
+            return self._state.is_issuing(record.id)
+        return liveness(record.owner) is not ProcessState.GONE
 
     def _abandoned(self, integrations: Mapping[str, Integration]) -> Iterator[LeaseRecord]:
         """Find what belonged to processes of this host that are gone, whatever the time."""
@@ -208,21 +270,35 @@ class Reaper:
         for process, records in found.items():
             yield process, partial(iter, records)
 
-    def _purge(self, names: Iterable[str]) -> None:
-        """Forget old tombstones."""
+    def _purge(self, names: Iterable[str], limit: int | None) -> bool:
+        """Forget old tombstones, at most ``limit``; return whether there may be more."""
         moments = [self._state.now(name) for name in names]
+        before = min(moments, default=self._state.clock.now()) - self._keep_revoked
         try:
-            self._state.store.purge(min(moments, default=self._state.clock.now()) - TOMBSTONE_AGE)
+            purged = purge_some(self._state.store, before, limit)
         except StoreError as error:
             logger.warning("Old tombstones could not be purged: %s", error)
+            return False
+        return limit is not None and takes_limit(self._state.store) and purged >= limit
 
 
-def _is_overdue(record: LeaseRecord, now: datetime, abandoned: datetime | None) -> bool:
-    """Tell whether time alone makes a lease one to reap: an issue that began by ``abandoned``, ``None`` for any."""
-    if record.state is LeaseState.PENDING:
-        # A process that is gone is found by its name; of one that can't be seen, age tells.
-        return abandoned is None or record.created_at <= abandoned
-    if record.state is LeaseState.ACTIVE:
-        return record.expires_at is not None and record.expires_at <= now
-    # A failed revocation is due whatever its back-off; what was left for later is not due before.
-    return record.is_due(now) if record.waits else not record.is_claimed(now)
+@attrs.frozen
+class _Look:
+    """What is looked for: at most ``limit`` leases, how old an unfinished issue is, failures before their time."""
+
+    limit: int | None
+    abandoned_after: timedelta
+    retry: bool = attrs.field(kw_only=True)
+
+
+def _is_open(record: LeaseRecord, now: datetime, *, retry: bool) -> bool:
+    """Tell whether a revocation that was begun is anybody's to go on with."""
+    if record.claimed_by is not None:
+        return not record.is_claimed(now)
+    # A failed one may be tried before its time; what was left for later is not due before.
+    return record.is_due(now) or (retry and not record.waits)
+
+
+def _outcome(call: Call[RevocationOutcome]) -> RevocationOutcome:
+    """Return how an attempt ended; one that was cancelled is left to others."""
+    return RevocationOutcome.SKIPPED if call.future.cancelled() else call.future.result()

@@ -87,11 +87,46 @@ class Revoker:
             return error
         return None
 
-    def reap(self, record: LeaseRecord, integration: Integration) -> RevocationOutcome:
-        """Make one attempt for a reaper, unless another worker is at it. Errors are kept in the record."""
+    def retry(self, record: LeaseRecord, integration: Integration) -> None:
+        """Make the attempt that was planned when one had failed, unless somebody else has made it since.
+
+        All who have met a lease that can't be revoked plan another attempt; one of them makes it, the others see that
+        and wait for the next one.
+        """
+        try:
+            found = self._state.store.get(record.id)
+        except (StoreError, LeaseNotFound):
+            found = record
+        if not found.live:
+            self._forget(record.id)
+            return
+        now = self._state.now(found.integration)
+        theirs = found.version != record.version
+        if not theirs:
+            # It may count failures that the store could not be told.
+            found = record
+        elif found.is_claimed(now) or (found.claimed_by is None and not found.is_due(now)):
+            self._plan(found, integration)
+            return
         worker = self._state.new_worker()
         try:
-            outcome = self._attempt(record, integration, worker, wait=False)
+            outcome = self._attempt(found, integration, worker, wait=False)
+        except RevocationError as error:
+            self.postpone(found, integration, error, worker=worker)
+        else:
+            if outcome is RevocationOutcome.SKIPPED:
+                self._plan(found, integration)
+
+    def reap(
+        self, record: LeaseRecord, integration: Integration, *, again_after: timedelta | None = None
+    ) -> RevocationOutcome:
+        """Make one attempt for a reaper, unless another worker is at it. Errors are kept in the record.
+
+        With ``again_after`` the lease is looked for once more that much later, since it may be made only then.
+        """
+        worker = self._state.new_worker()
+        try:
+            outcome = self._attempt(record, integration, worker, wait=False, again_after=again_after)
         except RevocationError as error:
             self.postpone(record, integration, error, worker=worker)
             return RevocationOutcome.FAILED
@@ -143,16 +178,22 @@ class Revoker:
         # An entry is of what the lease was made with, rather than of what somebody wanted to revoke it with.
         entry = self._state.leases.ensure(record, integration)
         entry.late = late
-        at = self._state.clock.steady() + revocation_delay(record.attempts, jitter).total_seconds()
-        failed = record
+        self._plan(record, entry.integration, revocation_delay(record.attempts, jitter))
+        return record
+
+    def _plan(self, record: LeaseRecord, integration: Integration, delay: timedelta = CLAIM_LENGTH) -> None:
+        """Plan the next attempt, after ``delay`` or once the record says that it is due, if that is earlier."""
+        if record.next_attempt_at is not None:
+            delay = min(max(record.next_attempt_at - self._state.now(record.integration), _SOONEST), delay)
+        at = self._state.clock.steady() + delay.total_seconds()
+        entry = self._state.leases.ensure(record, integration)
         # One plan for a lease, however many tried in vain.
         earlier, entry.retry = (
             entry.retry,
-            self._scheduler.call_at(at, lambda: self.try_again(failed, entry.integration), record.integration),
+            self._scheduler.call_at(at, lambda: self.retry(record, integration), record.integration),
         )
         if earlier is not None:
             self._scheduler.cancel(earlier)
-        return record
 
     def discard(self, record: LeaseRecord) -> LeaseRecord:
         """Write down that nothing of a lease is left. Raises ``StoreError``."""
@@ -225,7 +266,15 @@ class Revoker:
         self._scheduler.call_at(at, lambda: self.try_again(kept, integration))
         return outcome
 
-    def _attempt(self, record: LeaseRecord, integration: Integration, worker: str, *, wait: bool) -> RevocationOutcome:
+    def _attempt(
+        self,
+        record: LeaseRecord,
+        integration: Integration,
+        worker: str,
+        *,
+        wait: bool,
+        again_after: timedelta | None = None,
+    ) -> RevocationOutcome:
         """Make one attempt, or raise ``RevocationError``.
 
         With ``wait`` it is gone or released when this returns, by whichever worker; without, another one may be at it,
@@ -247,6 +296,8 @@ class Revoker:
         except Exception as error:
             message = f"lease {record.id} could not be revoked: {type(error).__name__}: {error}"
             raise RevocationError(message, lease_id=record.id) from error
+        if again_after is not None and remainder is None:
+            remainder = Remainder(ended=True, again_at=self._state.now(record.integration) + again_after)
         if isinstance(remainder, Remainder):
             return self.keep(claimed, integration, remainder)
         self.finish(claimed, told=record.ended)

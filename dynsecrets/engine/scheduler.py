@@ -39,11 +39,12 @@ _WITH_TIME: Final = 0.5
 class Job:
     """Something to do at a time; ``action`` is ``None`` once it has begun or is cancelled."""
 
-    __slots__ = ("action", "at", "key")
+    __slots__ = ("action", "at", "idle", "key")
 
-    def __init__(self, at: float, key: str | None, action: Callable[[], object] | None) -> None:
+    def __init__(self, at: float, key: str | None, action: Callable[[], object] | None, *, idle: bool = False) -> None:
         self.at: float = at
         self.key: str | None = key
+        self.idle: bool = idle
         self.action: Callable[[], object] | None = action
 
 
@@ -59,6 +60,7 @@ class Scheduler:
         self._max_workers = max_workers
         self._numbers = itertools.count()
         self._closed = False
+        self._retired = False
         self._after_fork()
         reset_after_fork(self._after_fork)
         # A clock that goes by when a test says so waits for the schedulers that live by it.
@@ -83,12 +85,13 @@ class Scheduler:
         """Whether it was closed: nothing is planned any more."""
         return self._closed
 
-    def call_at(self, at: float, action: Callable[[], object], key: str | None = None) -> Job:
+    def call_at(self, at: float, action: Callable[[], object], key: str | None = None, *, idle: bool = False) -> Job:
         """Schedule ``action`` at ``at``, in seconds of the monotonic clock. What it raises is logged.
 
-        ``key`` names the third party that it is for, if there is one.
+        ``key`` names the third party that it is for, if there is one. An ``idle`` job alone keeps nothing alive once
+        the scheduler is retired.
         """
-        job = Job(at, key, action)
+        job = Job(at, key, action, idle=idle)
         with self._lock:
             if not self._closed:
                 heapq.heappush(self._jobs, (at, next(self._numbers), job))
@@ -108,6 +111,15 @@ class Scheduler:
                 self._jobs = [entry for entry in self._jobs if entry[2].action is not None]
                 heapq.heapify(self._jobs)
                 self._cancelled = 0
+
+    def retire(self) -> None:
+        """Let the threads end as soon as only idle jobs are left; they start again with the next job. Never blocks."""
+        self._retired = True
+        if self._lock.acquire(blocking=False):
+            try:
+                self._condition.notify_all()
+            finally:
+                self._lock.release()
 
     def wake(self) -> None:
         """Check the queue now, in case the clock has gone further than the waiting thread was told."""
@@ -195,7 +207,7 @@ class Scheduler:
             with condition:
                 due = self._next()
                 if due is None:
-                    if self._closed or condition is not self._condition:
+                    if self._closed or condition is not self._condition or self._rest():
                         return
                     continue
             key, action = due
@@ -204,6 +216,16 @@ class Scheduler:
                 self.submit(work)
             else:
                 self.submit_for(key, work, has_time=False)
+
+    def _rest(self) -> bool:
+        """Let go of the threads where nothing is left to do for anybody. The lock is held."""
+        if not self._retired or any(job.action is not None and not job.idle for _, _, job in self._jobs):
+            return False
+        self._thread = None
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False)
+        return True
 
     def _next(self) -> tuple[str | None, Callable[[], Any]] | None:
         """Wait for the next job that is due, once; ``None`` to look again."""

@@ -24,10 +24,11 @@ _SEEN_FOR_S: Final = 3600.0
 
 @attrs.frozen
 class _Seen:
-    """What a third party's clock showed, and the local monotonic clock at that moment."""
+    """What a third party's clock showed, and the local clocks at that moment."""
 
     moment: datetime
     steady: float
+    wall: datetime
 
 
 class ServiceClocks:
@@ -39,7 +40,7 @@ class ServiceClocks:
 
     def forget(self) -> None:
         """Know of no third party's clock, under a lock that nobody holds."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._seen: dict[str, _Seen] = {}
 
     def now(self, integration: str) -> datetime:
@@ -58,24 +59,35 @@ class ServiceClocks:
 
     def see(self, integration: str, moment: datetime, steady: float) -> None:
         """Remember what a third party's clock showed when ``clock.steady()`` read ``steady``."""
+        wall = self._clock.now() - timedelta(seconds=self._clock.steady() - steady)
         with self._lock:
-            self._seen[integration] = _Seen(moment, steady)
+            self._seen[integration] = _Seen(moment, steady, wall)
 
-    def ask(self, integration: Integration) -> None:
-        """See to it that a third party's clock was seen within the hour. Where it can't be, the local clock counts."""
+    def ask(self, integration: Integration) -> bool:
+        """See to it that a third party's clock was seen within the hour; return whether its time is known.
+
+        Where it can't be asked, the local clock counts; and where it has none to ask, that is as good.
+        """
+        if not isinstance(integration, TellsTime):
+            return True
         with self._lock:
             seen = self._seen.get(integration.name)
-        if not isinstance(integration, TellsTime):
-            return
-        if seen is not None and self._clock.steady() - seen.steady < _SEEN_FOR_S:
-            return
+        if seen is not None and self._is_fresh(seen):
+            return True
         try:
             moment = integration.service_time()
             if moment is None:
-                return
+                return True
             # What is not an aware datetime is found out here, and not wherever the time is needed.
             logger.debug("The clock of %s is ahead by %s", integration.name, moment - self._clock.now())
         except Exception as error:
             logger.warning("The clock of %s could not be read: %s", integration.name, error)
-            return
+            return False
         self.see(integration.name, moment, self._clock.steady())
+        return True
+
+    def _is_fresh(self, seen: _Seen) -> bool:
+        """Tell whether what was seen still counts: not for long, nor once the machine has jumped."""
+        passed = self._clock.steady() - seen.steady
+        jumped = self._clock.now() - seen.wall - timedelta(seconds=passed)
+        return passed < _SEEN_FOR_S and abs(jumped) <= SAME_TIME

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _WRITE_TRIES: Final = 5
 #: For all engines of the process: two workers of one name would not keep each other away.
 _numbers = itertools.count(1)
+#: The ids of the leases that this process is just issuing, by whichever engine: nobody else has to finish these.
+_issuing: set[str] = set()
 
 
 class EngineState:
@@ -52,6 +54,19 @@ class EngineState:
         self.leases.forget()
         self.clocks.forget()
         self.owner = str(current_owner())
+        _issuing.clear()
+
+    def begin_issue(self, lease_id: str) -> None:
+        """Note that this process is just issuing a lease."""
+        _issuing.add(lease_id)
+
+    def end_issue(self, lease_id: str) -> None:
+        """Note that it is not any more, however that ended."""
+        _issuing.discard(lease_id)
+
+    def is_issuing(self, lease_id: str) -> bool:
+        """Tell whether this process is just issuing a lease."""
+        return lease_id in _issuing
 
     def new_worker(self) -> str:
         """Return a name for one revocation, which tells it from all others, of this process too."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from datetime import timedelta
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from dynsecrets.model.naming import check_integration_name
@@ -120,6 +121,9 @@ class Integration(ABC):
 
         Args:
             handle: The plan, or the handle of the grant.
+
+        Returns:
+            Text for listings, logs and events.
         """
         return ", ".join(f"{key} {value}" for key, value in handle.items())
 
@@ -159,12 +163,14 @@ class Integration(ABC):
             username_prefix: What the names of leased users begin with; no other user is ever touched.
             policy_name_prefix: What the names of their inline policies begin with.
 
+        Returns:
+            The integration.
+
         Raises:
             InvalidConfig: An argument is not accepted.
         """
-        from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
-
-        return AwsIamIntegration(
+        # By its name: integrations stand above this module.
+        made: AwsIamIntegration = resolve_name("dynsecrets.integrations.aws.iam_users:AwsIamIntegration")(
             name,
             session=session,
             profile=profile,
@@ -178,3 +184,4 @@ class Integration(ABC):
             username_prefix=username_prefix,
             policy_name_prefix=policy_name_prefix,
         )
+        return made

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 
 def given_up(world: World) -> Callable[[], None]:
-    """Return a step that takes so long that another process gives the issue up and closes its record."""
+    """Return a step that takes so long that others give the issue up, look once more, and close its record."""
 
     def step() -> None:
-        world.clock.leap(150)
-        world.another().reap(integrations=[world.integration])
+        other = world.another()
+        for pause in (150, 601):
+            world.clock.leap(pause)
+            other.reap(integrations=[world.integration], abandoned_after="0s")
         assert world.states() == ["revoked"]
 
     return step
@@ -28,7 +30,7 @@ def given_up(world: World) -> Callable[[], None]:
 def test_what_comes_to_be_after_its_issue_was_given_up_gets_a_record_of_its_own(world: World) -> None:
     """A slow issue finds its record closed by a reaper and can't roll back: a new record says what is left."""
     world.integration.fail("provision", given_up(world))
-    world.integration.fail("revoke", None, OSError("no route"))
+    world.integration.fail("revoke", None, None, OSError("no route"))
 
     with pytest.raises(StoreError, match="is pending"):
         world.issue()
@@ -45,7 +47,7 @@ def test_so_it_does_where_the_store_fails_at_that_moment() -> None:
     """Then the process that knows goes on trying, though the record is closed."""
     with World(ThirdPartyStore()) as world:
         world.integration.fail("provision", given_up(world))
-        world.integration.fail("revoke", None, OSError("no route"), OSError("no route"))
+        world.integration.fail("revoke", None, None, OSError("no route"), OSError("no route"))
         world.store.fail("get", StoreError("the disk is full"))
 
         with pytest.raises(StoreError, match="is pending"):

@@ -6,7 +6,7 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from dynsecrets._aws.client_cache import ClientCache, check_client_options, method_of
+from dynsecrets._aws.client_cache import ClientCache, check_client_options, default_session, method_of
 from dynsecrets._aws.error_codes import DENIED, THROTTLED, code_of, text_of
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig, StoreError
@@ -63,7 +63,7 @@ class Table:
         self._region = region
         self._closed = False
         self._clients = ClientCache(
-            lambda: session or _new_session(), endpoint_url=endpoint_url, config=config, settings=_SETTINGS
+            lambda: session or default_session(), endpoint_url=endpoint_url, config=config, settings=_SETTINGS
         )
 
     def call(self, operation: str, *, lease_id: str | None = None, **arguments: Any) -> dict[str, Any]:
@@ -140,9 +140,3 @@ class Table:
             hint = "; the table takes no more calls just now, after several tries: raise its capacity, or use on-demand"
         message = f"{operation} on table {self.name} failed: {says.rstrip(': ')}{hint}"
         return StoreError(message, code=code, operation=operation, lease_id=lease_id)
-
-
-def _new_session() -> boto3.Session:
-    import boto3
-
-    return boto3.Session()

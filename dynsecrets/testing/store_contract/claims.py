@@ -16,7 +16,6 @@ from dynsecrets.testing.store_contract.kit import (
     StoreSuite,
     at_once,
     claim,
-    collections_call,
     ids,
     process_index,
 )
@@ -218,28 +217,6 @@ class WorkSuite(StoreSuite):
         assert sorted(index.processes(PLACE)) == [PROCESS, OTHER_PROCESS, f"{PLACE}43|1003"]
         assert elsewhere.owner in index.processes("")
         assert list(index.processes("nowhere")) == []
-
-    def test_is_called_by_a_garbage_collection(self, store: LeaseStore) -> None:
-        """Code that a garbage collection runs in the middle of a call may call the store: nothing waits for itself."""
-        inner, outer = [make_record() for _ in range(20)], [make_record(state="active") for _ in range(10)]
-        left = iter(inner)
-
-        def revoke(record: LeaseRecord) -> None:
-            store.insert(record)
-            store.update(claim(store, record.id).revoked(now=NOW))
-            assert list(store.due(NOW, integrations=["other"])) == []
-
-        def work() -> None:
-            with collections_call(partial(revoke, record) for record in left):
-                for record in outer:
-                    revoke(record)
-
-        self.run_to_its_end(work)
-        for record in left:
-            revoke(record)
-
-        assert [store.get(record.id).state for record in (*inner, *outer)] == [LeaseState.REVOKED] * 30
-        assert store.count_live("AWS_USER") == 0
 
     def test_finds_leases_of_a_process(self, store: LeaseStore) -> None:
         """Live leases that depend on a process are found, oldest first, until they depend on it no more."""

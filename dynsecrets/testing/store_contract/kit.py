@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pytest
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 #: How many threads get in each other's way.
 THREADS: Final = 8
-_LONGEST_S: Final = 20
 WORKER: Final = f"{PROCESS}#1"
 OTHER_WORKER: Final = f"{OTHER_PROCESS}#1"
 
@@ -43,16 +39,7 @@ class StoreSuite:
         """The store under test."""
         store = self.make_store()
         yield store
-        if not getattr(self, "_hangs", False):
-            store.close()
-
-    def run_to_its_end(self, work: Callable[[], None]) -> None:
-        """Do work that may wait for itself for ever, and fail where it does."""
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        thread.join(_LONGEST_S)
-        self._hangs = thread.is_alive()
-        assert not self._hangs, "the store waits for a lock that this very thread holds"
+        store.close()
 
     def corrupt_or_skip(self, store: LeaseStore, lease_id: str) -> None:
         """Make the stored record unreadable, or skip the test."""
@@ -60,34 +47,6 @@ class StoreSuite:
             self.corrupt(store, lease_id)
         except NotImplementedError:
             pytest.skip("this store's records can't be made unreadable")
-
-
-@contextmanager
-def collections_call(calls: Iterator[Callable[[], object]]) -> Iterator[None]:
-    """Have garbage collected as often as can be, and every seventh collection call something, until all is called."""
-    threshold, thread, collections = gc.get_threshold(), threading.get_ident(), 0
-    inside = False
-
-    def collected(phase: str, _: object) -> None:
-        nonlocal collections, inside
-        if phase != "stop" or inside or threading.get_ident() != thread:
-            return
-        collections += 1
-        if collections % 7 == 0:
-            inside = True
-            for call in islice(calls, 1):
-                call()
-                inside = False
-            if inside:
-                gc.set_threshold(*threshold)
-
-    gc.callbacks.append(collected)
-    gc.set_threshold(1, 1_000_000, 1_000_000)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*threshold)
-        gc.callbacks.remove(collected)
 
 
 def process_index(store: LeaseStore) -> ProcessIndex:

@@ -33,11 +33,13 @@ def test_knowing_none_is_said() -> None:
         LeaseRegistry([]).integration("other")
 
 
-def test_the_first_use_is_told(registry: LeaseRegistry) -> None:
-    """Using an integration tells whether it is the first time, for one that was given too, and for a new one."""
+def test_the_first_use_of_a_name_is_told(registry: LeaseRegistry) -> None:
+    """An integration made anew for each request is no other one to reap with; but it has to be prepared."""
     given, new = registry.integration("known"), FakeIntegration("known")
 
-    assert [registry.use(one) for one in (given, given, new, new)] == [True, False, True, False]
+    used = [registry.use(one) for one in (given, given, new, new)]
+
+    assert used == [(True, True), (False, False), (True, False), (False, False)]
     assert registry.integration("known") is new
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import sqlite3
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +24,7 @@ from dynsecrets import (
     StoreError,
     lease,
 )
+from dynsecrets.engine import process_identity
 from dynsecrets.engine.process_identity import ProcessIdentity, current_owner
 from dynsecrets.engine.revoker import RevocationOutcome
 from dynsecrets.model.lifecycle import LeaseState
@@ -239,6 +244,33 @@ def test_unfinished_issues_are_revoked_when_they_are_old(
     assert world.integration.live == {}
 
 
+def test_an_issue_of_a_process_that_is_alive_is_not_abandoned(world: World, reap: Callable[..., ReapReport]) -> None:
+    """However old its record looks: the clocks of two processes may differ. Told to at once, a reaper does."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        owner = attrs.evolve(current_owner(), pid=other.pid, started=process_identity._start_time(other.pid) or "")
+        record = _put(world, state="pending", age_s=600, owner=str(owner))
+
+        assert reap() == ReapReport()
+        assert reap(abandoned_after="0s").revoked == [record.id]
+        other.communicate(b"\n")
+
+
+def test_an_issue_that_goes_on_after_it_was_given_up_is_looked_for_again(
+    world: World, reap: Callable[..., ReapReport]
+) -> None:
+    """Its process can't be seen, may have made something since, and may be dead: nothing is left all the same."""
+    record = _put(world, state="pending", age_s=120, owner=PROCESS)
+    assert reap().revoked == [record.id]
+    world.integration.live[record.handle["thing"]] = "made later"
+
+    assert reap() == ReapReport()
+    world.clock.advance(600)
+    reap()
+
+    assert world.integration.live == {}
+    assert world.state(record.id) == "revoked"
+
+
 def test_unfinished_issues_can_be_revoked_at_once(world: World, reap: Callable[..., ReapReport]) -> None:
     """With ``abandoned_after="0s"`` no pending record is too young."""
     records = [_put(world, state="pending", owner=owner) for owner in (PROCESS, _HERE)]
@@ -374,13 +406,11 @@ def test_one_that_cannot_be_read_stops_no_other(tmp_path: Path) -> None:
         for bad in bads:
             handle, due = "{broken", bad.due_at
             assert due is not None
-            world.store._database.do(
-                "breaking",
-                lambda connection, bad=bad, handle=handle: connection.execute(
+            with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+                connection.execute(
                     "UPDATE leases SET handle = ? WHERE created_at = ? AND handle LIKE ?",
                     (handle, int(bad.created_at.timestamp() * 1_000_000), f"%{bad.handle['thing']}%"),
-                ),
-            )
+                )
 
         report = world.another().reap(integrations=[world.integration])
 
@@ -482,19 +512,41 @@ def test_many_reapers_at_once_share_the_work() -> None:
         assert world.integration.live == {}
 
 
-def test_old_tombstones_are_forgotten(world: World, reap: Callable[..., ReapReport]) -> None:
-    """Records of revoked leases are kept for seven days, and then forgotten when somebody reaps."""
-    leased = world.issue()
-    leased.revoke()
-    world.clock.leap(timedelta(days=7).total_seconds())
-    reap()
-    kept = world.states()
-    world.clock.leap(1)
+@pytest.mark.parametrize(
+    ("lasting", "options", "kept_for"),
+    [
+        (True, {}, timedelta(days=7)),
+        (True, {"keep_revoked": "1d"}, timedelta(days=1)),
+        (True, {"keep_revoked": "30d"}, timedelta(days=30)),
+        (False, {}, timedelta(hours=1)),
+        (False, {"keep_revoked": "30d"}, timedelta(hours=1)),
+        (False, {"keep_revoked": "5m"}, timedelta(minutes=5)),
+    ],
+)
+def test_old_tombstones_are_forgotten(lasting: bool, options: dict[str, Any], kept_for: timedelta) -> None:
+    """Records of revoked leases are kept as long as asked, in memory an hour at most, until somebody reaps."""
+    with World(ThirdPartyStore() if lasting else None, housekeeping=None, **options) as world:
+        world.issue().revoke()
+        world.clock.advance(kept_for.total_seconds())
+        world.manager.reap(integrations=[world.integration])
+        kept = world.states()
+        world.clock.advance(1)
 
-    reap()
+        world.manager.reap(integrations=[world.integration])
 
-    assert kept == ["revoked"]
-    assert world.states() == []
+        assert kept == ["revoked"]
+        assert world.states() == []
+
+
+def test_the_limit_bounds_what_is_forgotten(world: World) -> None:
+    """``reap(limit=...)`` forgets no more tombstones than it may revoke leases."""
+    for leased in world.manager.issue_many(world.config(), 5):
+        leased.revoke()
+    world.clock.advance(3601)
+
+    world.manager.reap(integrations=[world.integration], limit=2)
+
+    assert len(world.states()) == 3
 
 
 def test_old_tombstones_are_forgotten_by_the_first_issue(world: World) -> None:
