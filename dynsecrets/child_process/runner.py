@@ -93,7 +93,7 @@ def run_child(
                 128 + error.signum, "interrupted while leasing; nothing was started, and all is revoked"
             )
         finally:
-            signals.tell()
+            signals.report()
 
 
 def _run(signals: SignalForwarder, leases: RunLeases, path: str, argv: Sequence[str]) -> ExitStatus:
