@@ -30,7 +30,7 @@ class JSONLinesAudit:
         if not isinstance(path, str | os.PathLike) or not os.fspath(path):
             raise InvalidConfig(f"the path of an audit log must be a path, not {safe_repr(path)}")
         self._path = os.fspath(path)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         reset_after_fork(self._after_fork)
 
     def __call__(self, event: LeaseEvent) -> None:
@@ -47,7 +47,7 @@ class JSONLinesAudit:
 
     def _after_fork(self) -> None:
         """Make a new lock: the parent may have held the old one."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __repr__(self) -> str:
         """Show the path."""

@@ -229,13 +229,13 @@ class _Default:
     """The manager that ``lease()`` uses where none is given: made when it is first needed, one for the process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._manager: LeaseManager | None = None
         reset_after_fork(self._after_fork)
 
     def _after_fork(self) -> None:
         """Keep the manager, which knows how to go on in a child, under a lock that nobody holds."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def manager(self) -> LeaseManager:
         """Return the manager."""

@@ -28,7 +28,7 @@ class RenewalLedger:
     def __init__(self, engine: Engine, config: DynamicSecretConfig) -> None:
         self._engine = engine
         self._config = config
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._leases: dict[str, Lease | None] = {}
 
     def __contains__(self, lease: Lease) -> bool:

@@ -98,7 +98,7 @@ class LeaseRenewer:
         """Have nothing planned, nothing under way and nothing to revoke."""
         if self._found is not None:
             self._ledger = RenewalLedger(self._found, self._config)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
         self._job: Job | None = None
         self._ending: Job | None = None
