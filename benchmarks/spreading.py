@@ -94,7 +94,8 @@ class FrontEnds(subjects.InMemoryIntegration):
         self._delays = [self._random.uniform(0, 10) for _ in range(self._number)]
         self._first_success = None
         grant = super().provision(plan, config, ttl)
-        return attrs.evolve(grant, values=_revealed(grant), expires_at=self._clock.now() + ttl)
+        now = self._clock.now()
+        return attrs.evolve(grant, values=_revealed(grant), expires_at=now + ttl, issued_at=now)
 
     def is_usable(self, values: Mapping[str, str]) -> bool:
         """Ask any of the front ends."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dynsecrets import DynamicSecretConfig, Grant, Integration, LeaseManager, MemoryLeaseStore, SQLiteLeaseStore, lease
+from dynsecrets.integrations.aws.options import PUBLIC_VALUES, IamUserOptions
 from dynsecrets.model.naming import random_suffix
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ STORES: Final = ("memory", "sqlite")
 
 class InMemoryIntegration(Integration):
     """An integration that makes up credentials and calls nobody: what is left of a lease's cost is the library's."""
+
+    options_type = IamUserOptions
+    public_values = PUBLIC_VALUES
+    probes = 3
 
     def plan(self, config: DynamicSecretConfig) -> Mapping[str, str]:
         """Choose the names that the AWS integration would."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[[], Awaitable[dict[str, Any]]]
 
-# Without a policy a leased user may do nothing but ask who it is.
+# Without a policy, a leased user may only ask who it is.
 nobody = DynamicSecretConfig("AWS_USER", Integration.aws_iam())
 
 
@@ -50,10 +50,10 @@ class Application:
 
 @asynccontextmanager
 async def lifespan(app: Application) -> AsyncIterator[None]:
-    """Lease at the start, renew while it runs, and revoke at the end; the event loop is never blocked."""
+    """Lease at the start, renew while the application runs, and revoke at the end, without blocking the event loop."""
     async with renewing(nobody, app.state.ttl) as renewer:
         app.state.renewer = renewer
-        # Made once and shared by all requests (boto3's clients are thread-safe); it follows every renewal.
+        # All requests share this client (boto3's clients are thread-safe). It follows every renewal.
         app.state.sts = renewer.session().client("sts")
         yield
 
@@ -63,14 +63,14 @@ app = Application(lifespan=lifespan)
 
 @app.get("/whoami")
 async def whoami() -> dict[str, Any]:
-    """Call AWS as whoever the leased user is just now. With aioboto3, use a client of ``renewer.aio_session()``."""
+    """Call AWS as the current leased user. With aioboto3, use a client of ``renewer.aio_session()``."""
     identity = await asyncio.to_thread(app.state.sts.get_caller_identity)
     return {"user": identity["Arn"].rpartition("/")[2]}
 
 
 @app.get("/health")
 async def health() -> dict[str, Any]:
-    """Say how renewal is doing; nobody is asked for that."""
+    """Report the state of renewal, without a call."""
     status = app.state.renewer.status()
     return {"healthy": status.failures == 0 and app.state.renewer.current.is_valid(), "failures": status.failures}
 

@@ -2,8 +2,8 @@
 
     python examples/decorator.py
 
-It uses the AWS account that boto3 finds; set ``AWS_ENDPOINT_URL`` for another endpoint. Nothing but STS is called
-with the leased users.
+It uses the AWS account that boto3 finds; set ``AWS_ENDPOINT_URL`` for another endpoint. The leased users call
+only STS.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ import asyncio
 
 from dynsecrets import DynamicSecretConfig, Integration, Lease, lease
 
-# Without a policy a leased user may do nothing but ask who it is.
+# Without a policy, a leased user may only ask who it is.
 nobody = DynamicSecretConfig("AWS_USER", Integration.aws_iam())
 
 
 @lease(nobody, ttl="5m")
 def whoami(greeting: str, lease: Lease) -> str:
-    """Return who the leased user is. Callers give ``greeting`` only; ``lease`` is filled in, anew for each call."""
+    """Return who the leased user is. Callers pass ``greeting`` only; each call gets a new ``lease``."""
     arn: str = lease.session().client("sts").get_caller_identity()["Arn"]
     return f"{greeting} {arn.rpartition('/')[2]}"
 
 
 @lease(nobody, ttl="5m")
 async def whoami_async(greeting: str, lease: Lease) -> str:
-    """Do the same; the event loop goes on while the user is made and deleted."""
+    """Do the same without blocking the event loop."""
     sts = lease.session().client("sts")
     identity = await asyncio.to_thread(sts.get_caller_identity)
     return f"{greeting} {identity['Arn'].rpartition('/')[2]}"
 
 
 async def main() -> None:
-    """Make one plain call, then three async ones at the same time: four users."""
+    """Make one plain call, then three async calls at the same time: four users."""
     print(await asyncio.to_thread(whoami, "plain"))
     for line in await asyncio.gather(*(whoami_async(f"async {number}") for number in range(3))):
         print(line)

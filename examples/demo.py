@@ -1,7 +1,7 @@
 """Lease a user, use it, and show what exists before, during and after.
 
     make demo                        on an embedded AWS in memory (moto)
-    DYNSECRETS_DEMO=aws make demo    on the AWS account at hand: IAM and STS calls only, one user for some seconds
+    DYNSECRETS_DEMO=aws make demo    on your own AWS account: only IAM and STS calls, one user for some seconds
 
 Ends with status 1 if anything isn't as the output says.
 """
@@ -40,7 +40,7 @@ POLICY: Final = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{BUCKET}/*"}],
 }
-#: IAM is eventually consistent: what was made or deleted shows everywhere some seconds later.
+#: IAM is eventually consistent: it takes some seconds until a change shows everywhere.
 _PATIENCE_S: Final = 60.0
 _PAUSE_S: Final = 0.5
 _BOLD: Final = "\033[1m{}\033[0m" if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else "{}"
@@ -65,7 +65,7 @@ def main() -> int:
 
 
 def show(session: boto3.Session, url: str | None) -> None:
-    """Lease one user, and look at the account before, during and after. ``url`` is the embedded AWS's."""
+    """Lease one user, and look at the account before, during and after. ``url`` is that of the embedded AWS."""
     look = Look(session, url)
     say(
         "account", f"{look.account} {f'(embedded, in memory, at {url})' if url else '(the one at hand)'}, as {look.arn}"
@@ -76,7 +76,7 @@ def show(session: boto3.Session, url: str | None) -> None:
     config = DynamicSecretConfig(
         "AWS_USER", Integration.aws_iam(session=session, endpoint_url=url, path=PATH), POLICY, default_ttl="15m"
     )
-    # On a real account the record must outlive this process: whatever happens here, it names what to delete.
+    # On a real account, the record must outlive this process: it names what to delete, whatever happens here.
     with LeaseManager(MemoryLeaseStore() if url else open_store()) as manager:
         started = time.perf_counter()
         lease = manager.issue(config)
@@ -97,7 +97,7 @@ def show(session: boto3.Session, url: str | None) -> None:
 
 
 class Look:
-    """Looks at the account with the caller's own credentials, apart from what the library does."""
+    """Looks at the account with the caller's own credentials, independently of the library."""
 
     def __init__(self, session: boto3.Session, url: str | None) -> None:
         self._iam = session.client("iam", endpoint_url=url)
@@ -129,7 +129,7 @@ class Look:
         expect([key["AccessKeyId"] for key in keys] == [lease.access_key_id], "the user has not just the leased key")
 
     def after(self, lease: Lease) -> None:
-        """Show that the user is gone, and that its key opens nothing."""
+        """Show that the user is gone, and that its key is refused."""
         user = lease.username
         until_true(lambda: user not in self.users(), f"{user} is still listed")
         until_true(lambda: self._refusal("get_user", UserName=user) == "NoSuchEntity", f"{user} still exists")
@@ -186,7 +186,7 @@ def use(lease: Lease, *, embedded: bool) -> None:
 
 @contextlib.contextmanager
 def embedded_aws() -> Iterator[tuple[boto3.Session, str]]:
-    """Run an AWS in memory on a free loopback port, with one bucket; nothing of the user's AWS settings is read."""
+    """Run an AWS in memory on a free loopback port, with one bucket, and ignore the user's AWS settings."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ |= {
@@ -194,7 +194,7 @@ def embedded_aws() -> Iterator[tuple[boto3.Session, str]]:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    # A proxy of the user's environment is not for this process's own server.
+    # A proxy from the user's environment must not be asked for this process's own server.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
     import boto3
 
@@ -270,7 +270,7 @@ def took(started: float) -> str:
 
 
 def fail(why: str) -> NoReturn:
-    """End the demo; what is leased is revoked on the way out."""
+    """End the demo. The lease is revoked on the way out."""
     sys.exit(f"error: {why}")
 
 

@@ -3,7 +3,7 @@
     python examples/fleet_reaper.py --store 'dynamodb://leases?region=eu-west-1' --account billing --account shop
 
 Each ``--account`` is a profile of the AWS config file, and the name of the integration that leases in that account.
-With ``--every SECONDS`` it runs until SIGTERM or Ctrl-C; any number of them may run at the same time.
+With ``--every SECONDS`` it runs until SIGTERM or Ctrl-C. Any number of reapers may run at the same time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dynsecrets import DynsecretsError, Integration, LeaseManager, open_store
 
 
 def reap_all(manager: LeaseManager, integrations: list[Integration]) -> bool:
-    """Reap account by account, so that one whose credentials fail stops no other; tell whether all went well."""
+    """Reap account by account, so that a failing one doesn't stop the others; return whether all went well."""
     well = True
     for integration in integrations:
         try:
@@ -33,7 +33,7 @@ def reap_all(manager: LeaseManager, integrations: list[Integration]) -> bool:
 
 
 def main() -> int:
-    """Reap once, or again and again; return 1 where the last round left something behind."""
+    """Reap once, or again and again; return 1 if the last round left something behind."""
     parser = argparse.ArgumentParser(description="Revoke overdue leases of many accounts.")
     parser.add_argument("--store", help="its URL (default: what DYNSECRETS_STORE says)")
     parser.add_argument("--account", action="append", required=True, metavar="PROFILE", help="can be given again")

@@ -1,4 +1,4 @@
-"""Lease an IAM user for the length of a block, and read one object of S3 with it.
+"""Lease an IAM user for the length of a block, and read one S3 object with it.
 
     python examples/quickstart.py [BUCKET KEY]
 
@@ -13,7 +13,7 @@ from dynsecrets import DynamicSecretConfig, Integration, lease
 
 
 def main(bucket: str = "reports", key: str = "2026.csv") -> None:
-    """Print the length of an object, read by a user that may read that bucket and nothing else."""
+    """Print the length of an object, read by a user that may read only that bucket."""
     aws = Integration.aws_iam()
     reader = DynamicSecretConfig(
         name="AWS_USER",

@@ -1,9 +1,9 @@
-"""Work for hours on leases of ten minutes: one S3 client, made once, that follows every renewal.
+"""Work for hours on leases of ten minutes, with one S3 client that follows every renewal.
 
     python examples/worker.py [--bucket reports] [--ttl 10m] [--every 30] [--rounds N]
 
 It uses the AWS account that boto3 finds; set ``AWS_ENDPOINT_URL`` for another endpoint. Without ``--rounds`` it runs
-until Ctrl-C or SIGTERM, and revokes what it leased before it ends.
+until Ctrl-C or SIGTERM, and revokes its lease before it ends.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from dynsecrets import DynamicSecretConfig, DynsecretsError, Integration, Lease,
 
 
 def say(text: str) -> None:
-    """Print a line in one piece: the renewer's thread prints too."""
+    """Print a line in one piece, because the renewer's thread prints too."""
     print(f"{text}\n", end="", flush=True)
 
 
 def config_for(bucket: str) -> DynamicSecretConfig:
-    """Return the recipe of a user that may list one bucket and nothing else."""
+    """Return the recipe of a user that may only list one bucket."""
     statement = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{bucket}"}
     policy = {"Version": "2012-10-17", "Statement": [statement]}
     return DynamicSecretConfig("AWS_USER", Integration.aws_iam(), policy)
 
 
 def renewed(fresh: Lease) -> None:
-    """Say that another user took over. It is called in a background thread."""
+    """Report that another user took over. The renewer calls this in a background thread."""
     say(f"renewed {fresh.username}")
 
 
 def failed(error: BaseException) -> None:
-    """Say that a renewal failed; the lease at hand goes on, and so do the attempts. A good place for an alert."""
+    """Report a failed renewal. The current lease serves on, and the attempts go on. Alert somebody here."""
     say(f"failed  {error}")
 
 
 def main() -> None:
-    """Look into the bucket again and again."""
+    """List the bucket again and again."""
     parser = argparse.ArgumentParser(description="Look into a bucket again and again, on leases that are renewed.")
     parser.add_argument("--bucket", default="reports")
     parser.add_argument("--ttl", default="10m", help="of each lease (default: 10m)")
@@ -59,7 +59,7 @@ def main() -> None:
                 count = s3.list_objects_v2(Bucket=options.bucket)["KeyCount"]
                 say(f"round {done}: {count} objects")
             except DynsecretsError as error:
-                # No lease lives now (AWS may be out of reach): the next round may have one again.
+                # The lease is over, and AWS may be out of reach. The next round may work again.
                 say(f"round {done}: {error}")
             stop.wait(options.every)
     say("revoked")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from typing import TYPE_CHECKING, Any, Final
@@ -81,8 +82,10 @@ class ClientCache:
         """Make a new client, of another session and with other settings where these are given."""
         from botocore.config import Config
 
-        config = Config(**{**self._settings, **settings})
-        make: Callable[..., Any] = (session or self.session()).client
+        session = session or self.session()
+        library = self._settings if not _says_how_to_retry(session) else {**self._settings, "retries": None}
+        config = Config(**{**library, **settings})
+        make: Callable[..., Any] = session.client
         return make(
             service,
             region_name=region,
@@ -96,6 +99,40 @@ class ClientCache:
             clients, self._clients = self._clients, {}
         for client in clients.values():
             client.close()
+
+
+def default_session(region: str | None = None) -> boto3.Session:
+    """Return the session that ``boto3.client`` uses where the program has set one up, else a new one."""
+    import boto3
+
+    return boto3.DEFAULT_SESSION or boto3.Session(region_name=region)
+
+
+def profile_of(session: boto3.Session) -> str | None:
+    """Return the name of the profile that a session has its settings from, or ``None`` where it names none."""
+    # boto3 calls it "default" where there is none, and another session would look for one of that name.
+    return None if session.profile_name == "default" else session.profile_name
+
+
+def endpoint_of(session: boto3.Session) -> str | None:
+    """Return the endpoint of all services that a session's profile names, unless it is told to ignore that."""
+    profile = _settings_of(session)
+    ignored = str(profile.get("ignore_configured_endpoint_urls")).lower() == "true"
+    return None if ignored else profile.get("endpoint_url")
+
+
+def _says_how_to_retry(session: boto3.Session) -> bool:
+    """Tell whether the environment or the session's profile has settings of retries, which win over the library's."""
+    profile = _settings_of(session)
+    return any(os.environ.get(f"AWS_{name.upper()}") or profile.get(name) for name in ("max_attempts", "retry_mode"))
+
+
+def _settings_of(session: boto3.Session) -> Mapping[str, Any]:
+    """Return what the AWS config files say under a session's profile; boto3 has no way to ask the session itself."""
+    import botocore.session
+
+    settings: Mapping[str, Any] = botocore.session.Session(profile=profile_of(session)).get_scoped_config()
+    return settings
 
 
 def method_of(client: Any, operation: str) -> Callable[..., Any]:

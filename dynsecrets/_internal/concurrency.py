@@ -28,7 +28,7 @@ K = TypeVar("K")
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: A signal that the kernel gave to another thread is heard by a main thread that waits within this.
+#: A signal that the kernel gave to another thread is heard within this by a main thread that waits.
 _GLANCE_S: Final = 0.2
 
 
@@ -171,20 +171,15 @@ def all_or_none(
     workers: Workers,
     makers: Mapping[K, Callable[[], T]],
     undo: Callable[[T], object],
-    *,
-    on_trouble: Callable[[], object] = lambda: None,
+    give_up: Callable[[], object] = bool,
 ) -> dict[K, T]:
     """Make things at the same time, all or none; return them by their keys.
 
     If one can't be made, those that were made are undone, and its error is raised; what could not be undone is a note
     of it. The same after an interrupt, for what is still being made too. A second interrupt doesn't wait for that.
-    ``on_trouble`` is called at once in both cases, so that what is still being made can end early.
+    ``give_up`` is called in both cases, so that what is still being made can end early.
     """
     trouble: list[BaseException] = []
-
-    def meet(error: BaseException) -> None:
-        trouble.append(error)
-        on_trouble()
 
     def make(maker: Callable[[], T]) -> T:
         if trouble:
@@ -193,8 +188,12 @@ def all_or_none(
         try:
             return maker()
         except BaseException as error:
-            meet(error)
+            fail(error)
             raise
+
+    def fail(error: BaseException) -> None:
+        trouble.append(error)
+        give_up()
 
     def take_back(made: Mapping[K, T]) -> list[str]:
         return [str(error) for error in past_failures(workers, {k: partial(undo, made[k]) for k in made}).values()]
@@ -208,7 +207,7 @@ def all_or_none(
             raise trouble[0]
         return made
 
-    return run_aside(lead, undo=take_back, on_interrupt=meet)
+    return run_aside(lead, undo=take_back, on_interrupt=fail)
 
 
 def run_aside(
@@ -245,13 +244,13 @@ def run_aside(
 def start_aside(work: Callable[[], T]) -> Future[T]:
     """Run work in a thread of its own, where no signal handler runs, and return its future.
 
-    Where no thread can be had (there are too many, or the interpreter shuts down) it is done here and now.
+    Where no thread can be had the work is done here and now.
     """
     call = Call(work)
     try:
         # Not by threading.Thread, whose start an interrupt can leave half-done.
         _thread.start_new_thread(call, ())
-    except RuntimeError:
+    except RuntimeError:  # There are too many, or the interpreter shuts down.
         call()
     return call.future
 

@@ -1,10 +1,19 @@
-"""Whether the ``default`` profile of AWS's shared files would win over a credentials endpoint.
+"""Which files of a user's would win over the credentials that a child is given.
 
-SDKs ask their providers in this order: environment, profile, container. So somebody's keys in ``~/.aws/credentials``
-would be used instead of what the endpoint hands out, and nobody would notice (botocore's
-``create_credential_resolver``; Go's ``resolveCredsFromProfile``; JavaScript's ``credential-provider-node``; Java's
-``DefaultCredentialsProvider``). A file whose default profile has credentials is hidden from the child; one that hasn't
-stays, with the settings in it.
+SDKs ask their providers in a fixed order, and somebody's keys in a file would be used instead of the leased ones, with
+nobody noticing. What wins over what a child gets:
+
+==============================================  =============================  =====================================
+SDK                                             over keys in the environment   over a credentials endpoint
+==============================================  =============================  =====================================
+.NET (``FallbackCredentialsFactory``)           the default profile            the default profile
+botocore (``create_credential_resolver``)       nothing                        the default profile, boto 2's files
+Go, JavaScript, Java, PHP, Ruby, Rust, C++      nothing                        the default profile
+Java v1 (``ProfileCredentialsProvider``)        nothing                        the same of a variable of its own
+==============================================  =============================  =====================================
+
+So a file whose default profile has credentials is hidden from the child, with its other profiles; one that hasn't
+stays, with the settings in it. .NET's own store of Visual Studio's can't be hidden.
 """
 
 from __future__ import annotations
@@ -17,8 +26,16 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-_FILES: Final = {"AWS_SHARED_CREDENTIALS_FILE": "credentials", "AWS_CONFIG_FILE": "config"}
-_SECTIONS: Final = ("default", "profile default")
+_DEFAULT: Final = frozenset({"default", "profile default"})
+#: The variables that name files, the files where they name none, and the sections that matter.
+_FILES: Final = {
+    "AWS_SHARED_CREDENTIALS_FILE": (("~/.aws/credentials",), _DEFAULT),
+    "AWS_CONFIG_FILE": (("~/.aws/config",), _DEFAULT),
+}
+_FILES_BEFORE_ENDPOINTS: Final = {
+    "AWS_CREDENTIAL_PROFILES_FILE": (("~/.aws/credentials",), _DEFAULT),
+    "BOTO_CONFIG": (("/etc/boto.cfg", "~/.boto"), frozenset({"Credentials"})),
+}
 _NAMING: Final = frozenset(
     {
         "aws_access_key_id",
@@ -36,30 +53,41 @@ _NAMING: Final = frozenset(
 )
 
 
-def hide_defaults(environment: Mapping[str, str], named: Collection[str]) -> dict[str, str]:
-    """Return the variables that hide such files from a child; files whose variable is ``named`` are left alone."""
+def hide_defaults(environment: Mapping[str, str], named: Collection[str], *, endpoint: bool) -> dict[str, str]:
+    """Return the variables that hide such files from a child; files whose variable is ``named`` are left alone.
+
+    With ``endpoint`` the child gets its credentials by one, else in its environment.
+    """
+    files = {**_FILES, **_FILES_BEFORE_ENDPOINTS} if endpoint else _FILES
     return {
         variable: os.devnull
-        for variable, name in _FILES.items()
-        if variable not in named and _has_credentials(_path(environment, variable, name))
+        for variable, (paths, sections) in files.items()
+        if variable not in named
+        and any(
+            _has_credentials(_path(environment, path), sections)
+            for path in ([environment[variable]] if environment.get(variable) else paths)
+        )
     }
 
 
-def _path(environment: Mapping[str, str], variable: str, name: str) -> Path:
-    home = environment.get("HOME") or environment.get("USERPROFILE") or str(Path("~").expanduser())
-    given = environment.get(variable)
-    if not given:
-        return Path(home, ".aws", name)
-    return Path(home, given[2:]) if given.startswith("~/") else Path(given)
+def _path(environment: Mapping[str, str], given: str) -> Path:
+    """Return a file as a child finds it: in its own home, where it has one."""
+    home = environment.get("HOME") or environment.get("USERPROFILE")
+    expanded = os.path.expandvars(given)
+    if home and expanded.startswith("~/"):
+        return Path(home, expanded[2:])
+    # Not by Path, which raises where a user has no home: then there is no such file.
+    return Path(os.path.expanduser(expanded))  # noqa: PTH111
 
 
-def _has_credentials(path: Path) -> bool:
-    """Tell whether the default profile has credentials, or can't be told to have none."""
+def _has_credentials(path: Path, sections: Collection[str]) -> bool:
+    """Tell whether one of the sections has credentials, or can't be told to have none."""
     parser = configparser.RawConfigParser(default_section="", strict=False, allow_no_value=True)
     try:
-        parser.read_string(path.read_text(encoding="utf-8"))
+        parser.read_string(path.read_text(encoding="utf-8-sig"))
     except OSError:
         return False
     except (configparser.Error, ValueError):
         return True
-    return any(parser.has_section(section) and _NAMING & set(parser[section]) for section in _SECTIONS)
+    # SDKs take blanks in a section's name for one, and at its ends for none.
+    return any(" ".join(name.split()) in sections and bool(_NAMING & set(parser[name])) for name in parser.sections())

@@ -2,8 +2,11 @@
 
 Two lists say what of the parent's environment a child must not have. They are put together from what these read:
 botocore 1.44 (``credentials.py``, ``configprovider.py``, ``tokens.py``), the AWS SDK for JavaScript v3
-(``credential-provider-env``, ``-http``, ``-node``, ``-web-identity``), for Go v2 (``config/env_config.go``) and for
-Java v2 (``ContainerCredentialsProvider``, ``SdkSystemSetting``).
+(``credential-provider-env``, ``-http``, ``-node``, ``-web-identity``) and v2 (``node_loader.js``), for Go v2
+(``config/env_config.go``), for Java v2 (``ContainerCredentialsProvider``, ``SdkSystemSetting``) and v1
+(``SDKGlobalConfiguration``), for Ruby (``credential_provider_chain.rb``), for .NET
+(``EnvironmentVariablesAWSCredentials``) and for Rust (``environment/credentials.rs``). What files have is the matter of
+:mod:`dynsecrets.child_process.aws_config_files`.
 
 ``CREDENTIALS`` are credentials, or open them for whoever has the text: on ECS the address of the credentials is as good
 as they are. They are most likely those that leases are made with, so no child gets them, with or without a lease of its
@@ -25,6 +28,9 @@ CREDENTIALS: Final = KEYS | {
     "AWS_ACCESS_KEY",  # The older names of the same: Go, Java.
     "AWS_SECRET_KEY",
     "AWS_SECURITY_TOKEN",  # botocore.
+    "AMAZON_ACCESS_KEY_ID",  # The same under an older name: Ruby, JavaScript v2.
+    "AMAZON_SECRET_ACCESS_KEY",
+    "AMAZON_SESSION_TOKEN",  # Ruby mixes it with the keys of the newer names.
     "AWS_CREDENTIAL_EXPIRATION",  # Of those keys: with another one's, botocore refuses the new keys as expired.
     "AWS_CREDENTIAL_SCOPE",  # As above: JavaScript.
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",  # Wins over the full one everywhere but in Go.
@@ -47,6 +53,7 @@ POINTERS: Final = frozenset(
 _POINTING_PREFIX: Final = "AWS_BEARER_TOKEN_"
 _REGIONS: Final = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _ENDPOINT: Final = "AWS_ENDPOINT_URL"
+_NO_METADATA: Final = "AWS_EC2_METADATA_DISABLED"
 _PROXIES: Final = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _NO_PROXY: Final = ("NO_PROXY", "no_proxy")
 
@@ -101,6 +108,10 @@ def add_aws(
         clean |= dict.fromkeys(_REGIONS, region)
     if endpoint_url is not None and not clean.get(_ENDPOINT):
         clean[_ENDPOINT] = endpoint_url
+    if any(clean.get(name) for name in _REGIONS):
+        # Java goes on to the machine's own role on EC2 where an endpoint has no key just now. Without a region SDKs
+        # ask the metadata for that.
+        clean.setdefault(_NO_METADATA, "true")
     return clean
 
 

@@ -19,7 +19,6 @@ to pass on.
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import errno
 import os
@@ -27,20 +26,16 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
-from dynsecrets._internal.concurrency import Outcome
+from dynsecrets._internal.concurrency import run_aside
 from dynsecrets.child_process.executables import explain
 from dynsecrets.child_process.terminal import Terminal
 from dynsecrets.errors import DynsecretsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-T = TypeVar("T")
+    from collections.abc import Mapping, Sequence
 
 #: What the keyboard sends to all of the foreground.
 _OF_THE_KEYBOARD: Final = ("SIGINT", "SIGQUIT", "SIGTSTP", "SIGWINCH", "SIGINFO")
@@ -80,7 +75,8 @@ class ChildProcess:
             return self._process
 
         try:
-            self.pid: Final = _uninterrupted(start).pid
+            # A process that is forked just when a handler of other code raises (an alarm's) would be nobody's.
+            self.pid: Final = run_aside(start).pid
             if self._terminal is not None and self._terminal.is_used_by_us():
                 self._terminal.give(self.pid)
         except OSError as error:
@@ -191,42 +187,6 @@ class ChildProcess:
                 process.wait()
                 return
             time.sleep(_POLL_S)
-
-
-def _uninterrupted(start: Callable[[], T]) -> T:
-    """Start something in a thread, where no signal handler runs.
-
-    Handlers of other code (an alarm's) may raise, and a process that was forked at that moment would be nobody's. If
-    one does while this waits, the start is over before the exception goes on.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return start()
-    outcomes: list[Outcome[T]] = []
-    news: SimpleQueue[None] = SimpleQueue()
-
-    def work() -> None:
-        outcomes.append(Outcome.of(start))
-        news.put(None)
-
-    try:
-        # No threading.Thread: the start of one waits, in a way that can be interrupted, until it runs.
-        _thread.start_new_thread(work, ())
-    except RuntimeError as error:
-        raise OSError(errno.EAGAIN, str(error)) from error
-    try:
-        # Looked at in the list: what is taken from a queue can be lost to an interrupt.
-        while not outcomes:
-            news.get()
-    except BaseException:
-        while not outcomes:
-            news.get()
-        raise
-    outcome = outcomes[0]
-    if outcome.error is not None:
-        raise outcome.error
-    if outcome.value is None:
-        raise DynsecretsError("nothing was started")
-    return outcome.value
 
 
 def _flush() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final
 
 from dynsecrets._internal.log import logger
 from dynsecrets.child_process.aws_config_files import hide_defaults
@@ -15,6 +15,7 @@ from dynsecrets.engine.attempts import Attempt
 from dynsecrets.engine.batch import lease_all, revoke_all
 from dynsecrets.errors import DynsecretsError, InvalidConfig
 from dynsecrets.leasing.renewer import LeaseRenewer
+from dynsecrets.model.capabilities import AwsSessions
 from dynsecrets.model.naming import refuse_clashes
 
 if TYPE_CHECKING:
@@ -29,15 +30,6 @@ if TYPE_CHECKING:
 
 #: An old key outlives its successor's arrival for so long, for SDKs that have just been told it; a minute at most.
 _OVERLAP_PART: Final = 4
-
-
-@runtime_checkable
-class _AwsSettings(Protocol):
-    """What an integration can do that knows where its leases are good."""
-
-    def aws_settings(self) -> Mapping[str, str | None]:
-        """Return ``region_name`` and ``endpoint_url``."""
-        ...
 
 
 class RunLeases:
@@ -82,8 +74,7 @@ class RunLeases:
             on_renew=self._note,
             on_error=None,
         )
-        with self._attempt.in_this_thread():
-            self._renewer.__enter__()
+        self._attempt.make(self._renewer.__enter__)
         self._endpoint = CredentialsEndpoint(partial(_answer, self._renewer, self._overlap))
         self._endpoint.__enter__()
 
@@ -91,17 +82,18 @@ class RunLeases:
         """Return the child's environment."""
         options = self._options
         leased = {name: value for lease in self._leases.values() for name, value in lease.env().items()}
-        environment = inherit(options.env, {**self._static, **leased}, options.preserve_env)
+        values = options.rename({**self._static, **leased})
+        environment = inherit(options.env, values, options.preserve_env)
         if self._aws is None:
             return environment
         if self._endpoint is None:
             credentials = _aws_env(self._leases[self._aws.name])
         else:
             credentials = self._endpoint.environment()
-            environment |= hide_defaults(environment, options.preserved)
             environment = past_proxies(environment, HOST)
+        environment |= hide_defaults(environment, options.preserved, endpoint=self._endpoint is not None)
         integration = self._aws.integration
-        settings = integration.aws_settings() if isinstance(integration, _AwsSettings) else {}
+        settings = integration.aws_settings() if isinstance(integration, AwsSessions) else {}
         return add_aws(
             environment,
             credentials,

@@ -26,6 +26,7 @@ from dynsecrets.child_process.run_options import check_argv, choose_aws
 from dynsecrets.child_process.signals import Interrupted, SignalForwarder
 from dynsecrets.engine.batch import check_ttl
 from dynsecrets.errors import RevocationError
+from dynsecrets.model.capabilities import find_credentials
 
 if TYPE_CHECKING:
     import signal
@@ -74,13 +75,13 @@ def run_child(
     """
     arguments = check_argv(argv)
     check_ttl(dynamic_secrets, options.ttl)
-    aws = choose_aws(options, static_values, dynamic_secrets)
+    static = options.rename(static_values)
+    aws = choose_aws(options, static, dynamic_secrets)
     try:
-        path = find_command(arguments[0], inherit(options.env, static_values, options.preserve_env))
+        path = find_command(arguments[0], inherit(options.env, static, options.preserve_env))
     except CannotStart as error:
         return _not_started(error.status, str(error))
-    for integration in {id(secret.integration): secret.integration for secret in dynamic_secrets}.values():
-        integration.prepare()
+    find_credentials(secret.integration for secret in dynamic_secrets)
     leases = RunLeases(engine, options, static_values=static_values, dynamic_secrets=dynamic_secrets, aws=aws)
     with SignalForwarder() as signals:
         try:
@@ -92,7 +93,7 @@ def run_child(
                 128 + error.signum, "interrupted while leasing; nothing was started, and all is revoked"
             )
         finally:
-            signals.tell()
+            signals.report()
 
 
 def _run(signals: SignalForwarder, leases: RunLeases, path: str, argv: Sequence[str]) -> ExitStatus:

@@ -6,28 +6,23 @@ import contextlib
 import errno
 import logging
 import os
-import signal
 import sys
-import threading
 import traceback
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import attrs
 from typing_extensions import override
 
-from dynsecrets.cli.errors import Terminated, line_of, one_line
-from dynsecrets.errors import InvalidConfig
+from dynsecrets.cli.errors import line_of, one_line
+from dynsecrets.errors import DynsecretsError, InvalidConfig
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
-    from types import FrameType
 
     from dynsecrets.cli.progress import Progress
     from dynsecrets.model.integration import Integration
     from dynsecrets.project_file import Project
-
-_ENDING: Final = ("SIGTERM", "SIGHUP")
 
 
 @attrs.frozen(kw_only=True)
@@ -50,6 +45,18 @@ class Console:
         if not project.integrations:
             raise InvalidConfig(f'{project.path} has no integration; add [integrations.aws] with type = "aws-iam"')
         return project.integrations
+
+    def find_credentials(self, *integrations: Integration) -> None:
+        """Have integrations find their own credentials: a code may be asked for, and progress would wipe that away.
+
+        What fails here is told by whatever needs them.
+        """
+        from dynsecrets.model.capabilities import find_credentials
+
+        self.progress.say("")
+        for integration in integrations:
+            with contextlib.suppress(DynsecretsError):
+                find_credentials([integration])
 
     def check_output(self) -> None:
         """Raise ``OSError`` where there is no standard output to write to."""
@@ -138,43 +145,3 @@ class _Handler(logging.Handler):
         """Say it."""
         self._progress.pause()
         complain(self.format(record) if self._debug else one_line(record.getMessage()))
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Have no signal interrupt what the block does: revoking is bounded, and a second Ctrl-C would leave a lease."""
-    before: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for name in ("SIGINT", *_ENDING):
-            number = getattr(signal, name, None)
-            # None: set by something that isn't Python, which can't be put back.
-            if number is not None and signal.getsignal(number) is not None:
-                before[number] = signal.signal(number, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def ending_on_signals() -> Iterator[None]:
-    """Turn the signals that ask to end into ``Terminated``, so that leases which nobody will get are revoked.
-
-    ``run`` has handlers of its own while its command runs. Signals that are ignored (``nohup``) stay so.
-    """
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        raise Terminated(number)
-
-    before: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for name in _ENDING:
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-                before[number] = signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

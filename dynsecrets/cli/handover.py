@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dynsecrets.cli.console import undisturbed
+from dynsecrets.cli.interrupts import undisturbed
 from dynsecrets.errors import DynsecretsError, InvalidConfig
 
 if TYPE_CHECKING:

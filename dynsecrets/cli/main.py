@@ -47,17 +47,18 @@ def _flushed(argv: Sequence[str], options: argparse.Namespace) -> int:
 
 
 def _run(argv: Sequence[str], options: argparse.Namespace) -> int:
-    from dynsecrets.cli.commands import COMMANDS
+    from dynsecrets.cli.commands import COMMANDS, GROUPS
     from dynsecrets.cli.parser import make_parser
 
-    make_parser()[0].parse_args(argv, options)
+    make_parser(COMMANDS, GROUPS)[0].parse_args(argv, options)
     command = options.chosen
     if command is None:
         raise UsageError(f"give a command: {', '.join(command.name for command in COMMANDS)}")
 
-    from dynsecrets.cli.console import Console, ending_on_signals, logging_to_stderr
+    from dynsecrets.cli.console import Console, logging_to_stderr
+    from dynsecrets.cli.interrupts import Interrupts
     from dynsecrets.cli.progress import Progress
 
-    with Progress(sys.stderr) as progress, logging_to_stderr(progress, debug=options.debug), ending_on_signals():
+    with Progress(sys.stderr) as progress, logging_to_stderr(progress, debug=options.debug), Interrupts(progress):
         status: int = command.action(Console(options=options, progress=progress))
         return status

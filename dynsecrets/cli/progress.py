@@ -35,6 +35,7 @@ class Progress:
         self._stream = stream
         self._patience_s = patience_s
         self._waiting: dict[str, str] | None = None
+        self._left: dict[str, str] = {}
         self._condition = threading.Condition()
         self._text = ""
         self._shown = ""
@@ -62,6 +63,10 @@ class Progress:
 
     def __call__(self, event: LeaseEvent) -> None:
         """Take an event of a manager."""
+        if event.type == "requested":
+            self._left[event.lease_id] = event.name
+        elif event.type == "revoked":
+            self._left.pop(event.lease_id, None)
         with self._condition:
             waiting = self._waiting
             if waiting is not None and waiting.get(event.name) == event.type:
@@ -73,6 +78,10 @@ class Progress:
             self.stop()
         elif event.type in _STEPS:
             self.say(_STEPS[event.type].format(name=left) if left else "")
+
+    def left(self) -> dict[str, str]:
+        """Return the leases that were made, or begun, and of which nobody has said that they are revoked."""
+        return dict(self._left)
 
     def stop(self) -> None:
         """Erase what is shown, and show nothing more."""

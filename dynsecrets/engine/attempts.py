@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from dynsecrets.errors import DynsecretsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+T = TypeVar("T")
 
 
 class Attempt:
     """Leases that are made for one who asked, by whichever thread: which they are, and whether they are still wanted.
 
-    What is issued within :meth:`in_this_thread` belongs to it. Thread-safe.
+    What is issued within :meth:`make` belongs to it. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -25,12 +26,11 @@ class Attempt:
         self._making: set[str] = set()
         self._begun: dict[str, str] = {}
 
-    @contextlib.contextmanager
-    def in_this_thread(self) -> Iterator[None]:
-        """Have what the block issues belong to this attempt."""
+    def make(self, issue: Callable[[], T]) -> T:
+        """Return what a call returns; what it issues in this thread belongs to this attempt."""
         token = _current.set(self)
         try:
-            yield
+            return issue()
         finally:
             _current.reset(token)
 

@@ -9,6 +9,7 @@ from dynsecrets._internal.concurrency import all_or_none, past_failures
 from dynsecrets.engine.attempts import Attempt
 from dynsecrets.engine.revoker import raise_not_revoked
 from dynsecrets.errors import InvalidConfig, InvalidTTL
+from dynsecrets.model.capabilities import find_credentials
 from dynsecrets.model.lease import Lease
 from dynsecrets.model.ttl import TTL, parse_ttl
 
@@ -52,20 +53,17 @@ def lease_all(
     """
     wanted = list(configs)
     check_ttl(wanted, ttl)
-    names = [config.name for config in wanted]
-    for name in names:
-        if names.count(name) > 1:
-            raise InvalidConfig(f"two dynamic secrets are called {name}; give each a name of its own")
-    for config in wanted:
-        config.integration.prepare()
-    asked = attempt or Attempt()
-
-    def issue(config: DynamicSecretConfig) -> Lease:
-        with asked.in_this_thread():
-            return engine.issue(config, config.ttl(ttl), held=held)
-
-    makers = {config.name: partial(issue, config) for config in wanted}
-    return all_or_none(engine.scheduler, makers, Lease.revoke, on_trouble=asked.give_up)
+    attempt = attempt or Attempt()
+    makers = {
+        config.name: partial(attempt.make, partial(engine.issue, config, config.ttl(ttl), held=held))
+        for config in wanted
+    }
+    if len(makers) < len(wanted):
+        names = [config.name for config in wanted]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidConfig(f"two dynamic secrets are called {twice}; give each a name of its own")
+    find_credentials(config.integration for config in wanted)
+    return all_or_none(engine.scheduler, makers, Lease.revoke, attempt.give_up)
 
 
 def revoke_all(engine: Engine, leases: Iterable[Lease]) -> None:

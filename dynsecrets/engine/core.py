@@ -23,6 +23,7 @@ from dynsecrets.engine.revoker import RevocationOutcome, Revoker, raise_not_revo
 from dynsecrets.engine.scheduler import Scheduler
 from dynsecrets.engine.state import EngineState
 from dynsecrets.errors import DynsecretsError, LeaseNotFound
+from dynsecrets.model.capabilities import find_credentials
 from dynsecrets.model.config import UNSET, Unset
 from dynsecrets.model.lease import Lease
 
@@ -96,7 +97,7 @@ class Engine:
         new, first = self.state.leases.use(config.integration)
         if new:
             # Here rather than in the background, which can't be asked for the code of an MFA device.
-            config.integration.prepare()
+            find_credentials([config.integration])
         if first:
             self._tend(config.integration)
             self._plan_housekeeping()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from concurrent.futures import wait
 from datetime import timedelta
 from functools import partial
-from inspect import signature
 from itertools import chain
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
@@ -22,7 +21,7 @@ from dynsecrets.engine.process_identity import ProcessState, current_owner, live
 from dynsecrets.engine.revoker import RevocationOutcome
 from dynsecrets.errors import StoreError
 from dynsecrets.model.lifecycle import ABANDONED_AFTER, LONGEST_BACKOFF, TOMBSTONE_AGE, LeaseState
-from dynsecrets.stores.base import FailureIndex, ProcessIndex
+from dynsecrets.stores.base import FailureIndex, ProcessIndex, purge_some, takes_limit
 from dynsecrets.stores.unreadable import noting_unreadable
 
 if TYPE_CHECKING:
@@ -49,9 +48,12 @@ _LATEST_ISSUE: Final = timedelta(minutes=10)
 class ReapReport:
     """What a reaper did, as lists of lease ids.
 
-    ``revoked`` were revoked by it, ``released`` were given back by it and end by themselves, ``failed`` could not be
-    revoked (their records say why, and it is tried again; or they are due and can't be read, which the log explains),
-    ``skipped`` are being revoked by somebody else.
+    Args:
+        revoked: Those that it revoked.
+        released: Those that it gave back, and that end by themselves later.
+        failed: Those that could not be revoked (their records say why, and it is tried again), or that are due and
+            can't be read, which the log explains.
+        skipped: Those that somebody else is revoking.
     """
 
     revoked: list[str] = attrs.field(factory=list)
@@ -60,7 +62,12 @@ class ReapReport:
     skipped: list[str] = attrs.field(factory=list)
 
     def add(self, lease_id: str, outcome: RevocationOutcome) -> None:
-        """Count one lease."""
+        """Count one lease.
+
+        Args:
+            lease_id: Its id.
+            outcome: What came of it.
+        """
         lists = {
             RevocationOutcome.REVOKED: self.revoked,
             RevocationOutcome.RELEASED: self.released,
@@ -268,16 +275,12 @@ class Reaper:
         """Forget old tombstones, at most ``limit``; return whether there may be more."""
         moments = [self._state.now(name) for name in names]
         before = min(moments, default=self._state.clock.now()) - self._keep_revoked
-        store = self._state.store
         try:
-            if limit is None or "limit" not in signature(store.purge).parameters:
-                # A third party's store may know no limit.
-                store.purge(before)
-                return False
-            return store.purge(before, limit=limit) >= limit
+            purged = purge_some(self._state.store, before, limit)
         except StoreError as error:
             logger.warning("Old tombstones could not be purged: %s", error)
             return False
+        return limit is not None and takes_limit(self._state.store) and purged >= limit
 
 
 @attrs.frozen

@@ -59,6 +59,9 @@ class AwsValues:
     def aws_env(self) -> dict[str, str]:
         """Return the credential under the names that every AWS SDK reads from the environment, secret included.
 
+        Returns:
+            A plain ``dict`` of plain text, which belongs to the caller.
+
         Raises:
             AttributeError: What is leased is not an AWS credential.
         """
@@ -72,6 +75,9 @@ class AwsValues:
 
     def credential_process(self) -> dict[str, Any]:
         """Return what a ``credential_process`` of the AWS config file prints as JSON, secret included.
+
+        Returns:
+            The answer of version 1 of that protocol, with the lease's end.
 
         Raises:
             AttributeError: What is leased is not an AWS credential.

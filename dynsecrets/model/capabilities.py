@@ -65,6 +65,15 @@ class Verifiable(Protocol):
 
 
 @runtime_checkable
+class FindsCredentials(Protocol):
+    """It works with credentials of its own, which a person may have to open."""
+
+    def find_credentials(self) -> None:
+        """Find them now, in the calling thread: a code or a password may be asked for. Called often."""
+        ...
+
+
+@runtime_checkable
 class NeedsIamPolicy(Protocol):
     """Its own credentials are AWS's, and need a policy."""
 
@@ -131,6 +140,17 @@ _LACKS: Final[Mapping[type, str]] = {
     NeedsIamPolicy: "needs no IAM policy, or its class would implement required_policy()",
     AwsSessions: "doesn't make AWS credentials, so there is no boto3 session of them; use the lease's values",
 }
+
+
+def find_credentials(integrations: Iterable[Integration]) -> None:
+    """Have integrations find their own credentials here and now.
+
+    To be called in the thread of the one who asks for something, before others have to do with it: nobody can leave a
+    prompt that stands in a thread where no signal is heard.
+    """
+    for integration in {id(integration): integration for integration in integrations}.values():
+        if isinstance(integration, FindsCredentials):
+            integration.find_credentials()
 
 
 def lack(integration: Integration, capability: type) -> Unsupported:

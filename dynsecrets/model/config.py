@@ -190,6 +190,9 @@ class DynamicSecretConfig:
         Args:
             ttl: Whole seconds, a ``timedelta``, text like ``"15m"``, or ``None`` for the default.
 
+        Returns:
+            Its length, whole seconds.
+
         Raises:
             InvalidTTL: It is not a TTL, or not one between the integration's shortest and ``max_ttl``.
         """

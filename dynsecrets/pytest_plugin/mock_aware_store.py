@@ -16,6 +16,7 @@ import attrs
 
 from dynsecrets.errors import RevocationError, StoreError
 from dynsecrets.model.capabilities import CallsService
+from dynsecrets.stores.base import purge_some
 from dynsecrets.stores.memory import MemoryLeaseStore
 from dynsecrets.testing.moto import in_mock
 
@@ -117,7 +118,7 @@ class MockAwareStore:
 
     def purge(self, before: datetime, *, limit: int | None = None) -> int:
         """Forget old tombstones."""
-        return self._here().purge(before, limit=limit)
+        return purge_some(self._here(), before, limit)
 
     def processes(self, place: str) -> Sequence[str]:
         """Return the processes that live leases depend on where calls go just now."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -17,9 +18,10 @@ class LeaseStore(Protocol):
     """Records in, records out, with optimistic versions, due work by time, and claims.
 
     Any object with these methods will do; a subclass is not needed. Every method must be safe to call from any thread,
-    and from code that runs in the middle of another call of the same thread (a garbage collection, a signal handler).
-    A store that is shared by processes must be safe to use from all of them. A write is durable when its method
-    returns. Whatever goes wrong is raised as :class:`~dynsecrets.StoreError` or one of its kinds.
+    and a store that is shared by processes must be safe to use from all of them. A call may also come in the middle of
+    another one of the same thread, from a garbage collection or a signal handler: a lock is best one that its thread
+    may take again. A write is durable when its method returns. Whatever goes wrong is raised as
+    :class:`~dynsecrets.StoreError` or one of its kinds.
 
     A store may have an attribute ``outlives_process``; where it is ``False`` (records die with the process, as in
     memory) a manager that closes revokes all that it issued. A store may also have the two methods of
@@ -151,12 +153,14 @@ class LeaseStore(Protocol):
         """
         ...
 
-    def purge(self, before: datetime, *, limit: int | None = None) -> int:
+    def purge(self, before: datetime) -> int:
         """Forget tombstones, many at a time.
 
+        A store may take ``limit``, too, the most to forget (``None`` for all), the oldest first: all stores of the
+        library do. The manager then purges in bounded steps; see :func:`purge_some`.
+
         Args:
-            before: The tombstones of leases revoked before this moment are forgotten, the oldest first.
-            limit: The most to forget, ``None`` for all.
+            before: The tombstones of leases revoked before this moment are forgotten.
 
         Returns:
             How many were forgotten.
@@ -219,3 +223,29 @@ class FailureIndex(Protocol):
             The records.
         """
         ...
+
+
+def takes_limit(store: LeaseStore) -> bool:
+    """Tell whether a store can be asked to forget some tombstones, not all."""
+    parameters = signature(store.purge).parameters.values()
+    return any(parameter.name == "limit" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+
+def purge_some(store: LeaseStore, before: datetime, limit: int | None) -> int:
+    """Forget at most ``limit`` tombstones, or all that are old where the store can't be asked for fewer.
+
+    Args:
+        store: Any store.
+        before: The tombstones of leases revoked before this moment are forgotten.
+        limit: The most to forget, ``None`` for all.
+
+    Returns:
+        How many were forgotten.
+
+    Raises:
+        StoreError: The store can't be written.
+    """
+    if limit is None or not takes_limit(store):
+        return store.purge(before)
+    bounded: Any = store
+    return int(bounded.purge(before, limit=limit))

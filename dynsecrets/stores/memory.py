@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 import attrs
 
 from dynsecrets._internal.compat import override
-from dynsecrets._internal.fork_safety import ForkSafeLock
 from dynsecrets.errors import StoreError, VersionConflict
 from dynsecrets.model.lifecycle import LONGEST_CLAIM, LeaseState
 from dynsecrets.stores.base import FailureIndex, LeaseStore, ProcessIndex
@@ -33,6 +32,7 @@ from dynsecrets.stores.common import (
     not_found,
     taken,
 )
+from dynsecrets.stores.locking import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -69,6 +69,8 @@ class MemoryLeaseStore(ForkSafeLock, LeaseStore, ProcessIndex, FailureIndex):
         self._entries: dict[str, _Entry] | None = {}
         self._index: _Index | None = _Index()
         self._changes: deque[tuple[_Entry | None, _Entry | None]] = deque()
+        #: Whether a change was made, or cut short, that is not yet among these.
+        self._touched = False
         self._numbers = count()
         super().__init__()
 
@@ -78,6 +80,7 @@ class MemoryLeaseStore(ForkSafeLock, LeaseStore, ProcessIndex, FailureIndex):
         self._take_lock()
         try:
             entry = (_standing(kept), next(self._numbers), kept)
+            self._touched = True
             if self._open().setdefault(kept.id, entry) is not entry:
                 raise taken(kept.id)
             self._note(None, entry)
@@ -204,6 +207,7 @@ class MemoryLeaseStore(ForkSafeLock, LeaseStore, ProcessIndex, FailureIndex):
             entry = (_standing(record), self._find(lease_id)[1], record)
             try:
                 # Nothing is called between looking and writing: whatever comes in the middle comes with a call.
+                self._touched = True
                 old = entries[lease_id]
                 if old[2].version != version:
                     raise conflict(record)
@@ -217,6 +221,7 @@ class MemoryLeaseStore(ForkSafeLock, LeaseStore, ProcessIndex, FailureIndex):
     def _note(self, old: _Entry | None, new: _Entry) -> None:
         """Bring the index up to date after a change, and forget some tombstones that are too old. The lock is held."""
         self._changes.append((old, new))
+        self._touched = False
         if self._inside:
             return  # The call that this one came in the middle of goes on with it.
         index = self._settled()
@@ -228,8 +233,10 @@ class MemoryLeaseStore(ForkSafeLock, LeaseStore, ProcessIndex, FailureIndex):
     def _forget_first(self, number: int, limit: int | None) -> int:
         """Forget so many tombstones, the oldest first, but at most ``limit``. The lock is held."""
         old = self._settled().revoked[: number if limit is None else max(min(number, limit), 0)]
+        self._touched = True
         forgotten = [entry for entry in old if self._open().pop(entry[2].id, None) is not None]
-        self._changes.extend((entry, None) for entry in forgotten)
+        self._changes.extend([(entry, None) for entry in forgotten])
+        self._touched = False
         return len(forgotten)
 
     def _settled(self) -> _Index:
@@ -238,12 +245,13 @@ class MemoryLeaseStore(ForkSafeLock, LeaseStore, ProcessIndex, FailureIndex):
         if self._inside:
             # The index of the call that this one came in the middle of is in the making.
             return _Index(list(entries.values()))
-        self._inside = True
         index, self._index = self._index, None
         try:
-            while index is None or self._changes:
+            self._inside = True
+            while index is None or self._touched or self._changes:
                 try:
-                    if index is None:
+                    if index is None or self._touched:
+                        self._touched = False
                         self._changes.clear()
                         index = _Index(list(entries.values()))
                     else:
@@ -340,7 +348,7 @@ class _Frozen(dict[str, Any]):
     def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
         raise TypeError("a record can't be changed; make a dict of its mapping, and change that")
 
-    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self),)

@@ -39,7 +39,9 @@ class JSONFolderStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._threads = threading.Lock()
+        # A garbage collection may call the store in the middle of a call: a plain lock would wait for itself.
+        self._threads = threading.RLock()
+        self._inside = False
         self._closed = False
 
     def insert(self, record: LeaseRecord) -> None:
@@ -87,9 +89,7 @@ class JSONFolderStore:
             found = [
                 (record.due_at, record.id, record)
                 for record in self._all()
-                if record.due_at is not None
-                and record.due_at <= now
-                and (integrations is None or record.integration in integrations)
+                if _is_due(record, now) and (integrations is None or record.integration in integrations)
             ]
         return [record for _, _, record in sorted(found, key=lambda each: each[:2])[:limit]]
 
@@ -102,16 +102,20 @@ class JSONFolderStore:
             return self._write(record.claimed(worker=worker, until=until).next_version())
 
     def count_live(self, name: str) -> int:
-        """Count the leases of one name that are not revoked; what the third party refuses already doesn't count."""
+        """Count the leases of one name that still work, or may."""
         with self._locked():
             return sum(record.live and not record.ended and record.name == name for record in self._all())
 
-    def purge(self, before: datetime) -> int:
-        """Forget old tombstones."""
+    def purge(self, before: datetime, *, limit: int | None = None) -> int:
+        """Forget old tombstones, the oldest first."""
         with self._locked():
-            old = [record for record in self._all() if record.revoked_at is not None and record.revoked_at < before]
-            for record in old:
-                self._path(record.id).unlink()
+            old = sorted(
+                (record.revoked_at, record.id)
+                for record in self._all()
+                if record.revoked_at is not None and record.revoked_at < before
+            )[:limit]
+            for _, lease_id in old:
+                self._path(lease_id).unlink()
             return len(old)
 
     def close(self) -> None:
@@ -124,9 +128,17 @@ class JSONFolderStore:
         if self._closed:
             raise StoreError("the store is closed")
         try:
-            with self._threads, open(self._folder / "lock", "a", encoding="utf-8") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                yield
+            with self._threads:
+                if self._inside:
+                    yield
+                    return
+                with open(self._folder / "lock", "a", encoding="utf-8") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                    self._inside = True
+                    try:
+                        yield
+                    finally:
+                        self._inside = False
         except OSError as error:
             raise StoreError(f"the folder {self._folder} can't be read or written: {error}") from error
 
@@ -168,11 +180,16 @@ class JSONFolderStore:
                 logger.error("%s", error)  # noqa: TRY400 - the traceback says nothing that the message doesn't.
 
 
+def _is_due(record: LeaseRecord, now: datetime) -> bool:
+    """Tell whether somebody must look at a record. A claim that doesn't hold is due, whatever wrong clock made it."""
+    return record.is_due(now) or (record.claimed_by is not None and not record.is_claimed(now))
+
+
 def _to_json(record: LeaseRecord) -> dict[str, Any]:
     fields = attrs.asdict(record)
     return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in fields.items()}
 
 
 def _from_json(fields: dict[str, Any]) -> LeaseRecord:
-    moments = {key: datetime.fromisoformat(fields[key]) for key in _MOMENTS if fields[key] is not None}
+    moments = {key: datetime.fromisoformat(fields[key]) for key in _MOMENTS if fields.get(key) is not None}
     return LeaseRecord(**{**fields, **moments})

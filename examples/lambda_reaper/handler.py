@@ -12,7 +12,7 @@ from typing import Any
 
 from dynsecrets import Integration, LeaseManager, open_store
 
-# As where the leases are issued: the same name, path and prefix. Nothing is called here.
+# The same name, path and prefix as in the program that leases. AWS is not called here.
 aws = Integration.aws_iam()
 
 #: The most to revoke in one run, so that it ends within the function's five minutes; the next run does the rest.
@@ -20,8 +20,8 @@ MOST = 500
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001 - Lambda gives two arguments.
-    """Revoke what is overdue; fail, so that an alarm on the function's errors rings, where something could not be."""
-    # Without the variable the default store would be an empty file of this function, in which nothing is ever due.
+    """Revoke what is overdue. Fail if something could not be revoked: an alarm on errors tells a person."""
+    # Without the variable, the store would be an empty file of this function, where nothing is ever due.
     with contextlib.closing(open_store(os.environ["DYNSECRETS_STORE"])) as store, LeaseManager(store) as manager:
         report = manager.reap(integrations=[aws], limit=MOST)
     print(f"revoked {len(report.revoked)}, failed {len(report.failed)}, skipped {len(report.skipped)}")

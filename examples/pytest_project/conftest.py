@@ -2,8 +2,8 @@
 
     cd examples/pytest_project && python -m pytest
 
-They run on the account at hand, on a server (``AWS_ENDPOINT_URL``), or on moto's mock in memory (``EXAMPLE_MOCK=1``),
-without a change in the tests.
+The same tests run on your own account, on a server (``AWS_ENDPOINT_URL``), or on moto's mock in memory
+(``EXAMPLE_MOCK=1``).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ POLICY = {
 
 @pytest.fixture(scope="session")
 def region() -> Iterator[str]:
-    """The region to work in, of the AWS at hand or of a mock of it."""
+    """The region to work in, of the real AWS or of a mock."""
     if not os.environ.get("EXAMPLE_MOCK"):
         yield REGION
         return
@@ -44,5 +44,5 @@ def region() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def dynsecrets_config(region: str) -> DynamicSecretConfig:
-    """What ``dynsecrets_user`` leases. One for the session, so that leases can be made ahead."""
+    """What ``dynsecrets_user`` leases. One for the session, so that leases can be made in advance."""
     return DynamicSecretConfig("AWS_USER", Integration.aws_iam(region=region), policy=POLICY)

@@ -1,8 +1,8 @@
-"""A worker that runs for hours and knows nothing of leases: it uses boto3 as anybody does.
+"""A worker that runs for hours and doesn't know about leases: it uses boto3 as usual.
 
     dynsecrets run --renew -- python child.py [ROUNDS [PAUSE_S]]
 
-boto3 asks the endpoint that ``dynsecrets`` serves on loopback for its key, and asks again before the key is over.
+boto3 asks the endpoint that ``dynsecrets`` serves on loopback for its key, and asks again before the key ends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import boto3
 
 
 def main(rounds: int = 1_000_000, pause_s: float = 60.0) -> None:
-    """Print, each round, who this is and what it read."""
+    """Print in each round who this is, and what it read."""
     session = boto3.Session()
     sts, s3 = session.client("sts"), session.client("s3")
     for _ in range(rounds):

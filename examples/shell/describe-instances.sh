@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lists EC2 instances as a user that exists for as long as the two commands take, and may do nothing else.
+# Lists EC2 instances as a user that may only do that, and that exists only while the commands run.
 #
 #     ./describe-instances.sh [REGION]
 #
@@ -13,7 +13,7 @@ export AWS_REGION
 dynsecrets run --aws -- \
   aws ec2 describe-instances --output table --query "Reservations[].Instances[].InstanceId"
 
-# The same by hand, in a shell of which the leased user is one secret among others.
+# The same without --aws: the shell sets the two names itself.
 # shellcheck disable=SC2016  # The inner shell expands them.
 dynsecrets run -- sh -c '
   echo "$AWS_USER_USERNAME until $AWS_USER_LEASE_EXPIRATION"

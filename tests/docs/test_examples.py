@@ -65,7 +65,7 @@ def test_decorator_leases_for_each_call(aws: Account, tmp_path: Path) -> None:
 
 
 def test_custom_integration_leases_a_login(tmp_path: Path) -> None:
-    """The example's own integration needs no AWS: the login works in the block only, and its password isn't shown."""
+    """The example's own integration needs no AWS: its login works in the block only, and its row is deleted later."""
     done = run("custom_integration.py", tmp_path, {})
 
     assert done.returncode == 0, done.stderr
@@ -73,7 +73,10 @@ def test_custom_integration_leases_a_login(tmp_path: Path) -> None:
         "login   True",
         "revoked True",
         "login   False",
+        "rows    1",
+        "rows    0 a day later",
     ]
+    assert "'DB_HOST': 'db.internal'" in done.stdout
     assert "'DB_PASSWORD': '********'" in done.stdout
 
 

@@ -132,12 +132,15 @@ def test_all_sdks_take_the_lease_and_not_what_lies_around(
     """Stale tokens, profiles, roles and a default profile with keys don't get in the way of the lease."""
     home = tmp_path / "somebody"
     (home / ".aws").mkdir(parents=True)
+    (home / ".boto").write_text("[Credentials]\naws_access_key_id = AKIAWRONG\naws_secret_access_key = no\n")
     (home / ".aws" / "credentials").write_text("[default]\naws_access_key_id = AKIAWRONG\naws_secret_access_key = no\n")
     env = {
         **os.environ,
         "HOME": str(home),
         "AWS_SESSION_TOKEN": "stale",
         "AWS_SECURITY_TOKEN": "stale",
+        "AMAZON_SESSION_TOKEN": "stale",
+        "AWS_CREDENTIAL_FILE": str(home / "old"),
         "AWS_PROFILE": "admin",
         "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/admin",
         "AWS_WEB_IDENTITY_TOKEN_FILE": str(home / "token"),

@@ -190,9 +190,7 @@ class InlineScheduler:
         self._clock = clock
         self._jobs: list[Job] = []
 
-    def call_at(
-        self, at: float, action: Callable[[], object], key: str | None = None, *, idle: bool = False
-    ) -> Job:
+    def call_at(self, at: float, action: Callable[[], object], key: str | None = None, *, idle: bool = False) -> Job:
         """Plan an action."""
         job = Job(at, key, action, idle=idle)
         self._jobs.append(job)

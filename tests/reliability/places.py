@@ -79,5 +79,5 @@ class Place:
     def integration(self, **options: Any) -> AwsIamIntegration:
         """Return a new integration on the account."""
         integration = Integration.aws_iam(session=self.session(), endpoint_url=self.url, **options)
-        integration.settles_after = timedelta(seconds=self.settles_after_s)
+        integration.settles_after = integration.plan_settles_after = timedelta(seconds=self.settles_after_s)
         return integration

@@ -29,7 +29,8 @@ class SkippedTime:
         own = SimpleNamespace(sleep=self.sleep, time=self.time, monotonic=time.monotonic)
         for module in ("iam_api", "user_creation", "user_deletion"):
             monkeypatch.setattr(f"dynsecrets.integrations.aws.{module}.time", own)
-        monkeypatch.setattr("dynsecrets.integrations.aws.user_deletion.datetime", self._datetime())
+        for module in ("user_creation", "user_deletion"):
+            monkeypatch.setattr(f"dynsecrets.integrations.aws.{module}.datetime", self._datetime())
         monkeypatch.setattr("botocore.endpoint.time", own)
         # Adaptive retries wait for their turn on a condition.
         monkeypatch.setattr("botocore.retries.bucket.time", own)

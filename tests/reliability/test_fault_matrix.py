@@ -236,7 +236,7 @@ def test_issuing_against_a_throttled_aws_is_no_storm(bench: Bench) -> None:
 def test_one_server_that_knows_a_user_outweighs_one_that_does_not(aws: Account, proxy: Proxy) -> None:
     """A half-made user on which nothing hangs is deleted though one of two listings says that there is none."""
     integration = integration_of(aws, proxy.url)
-    integration.settles_after = timedelta(0)
+    integration.settles_after = integration.plan_settles_after = timedelta(0)
     plan = integration.plan(DynamicSecretConfig("AWS_USER", integration))
     aws.client("iam").create_user(UserName=plan["user_name"], Path=plan["path"])
     proxy.fail("ListUserPolicies", "NoSuchEntity")

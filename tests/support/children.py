@@ -178,7 +178,10 @@ class OnTerminal:
     def __exit__(self, *_: object) -> None:
         """Hang up."""
         with contextlib.suppress(OSError):
-            os.killpg(self.foreground(), signal.SIGKILL)
+            group = self.foreground()
+            # Nobody is in the foreground of a terminal whose session has ended, and 0 would be ourselves.
+            if group > 0:
+                os.killpg(group, signal.SIGKILL)
         self.process.kill()
         os.close(self.master)
         os.close(self._slave)

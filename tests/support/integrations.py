@@ -19,5 +19,5 @@ def integration_of(account: Account, url: str | None = None, **options: Any) -> 
     options.setdefault("region", account.region)
     integration = Integration.aws_iam(**options)
     # A user that is seconds old counts as settled, or some tests would wait as long as real AWS makes one wait.
-    integration.settles_after = integration.settles_after / 20
+    integration.settles_after = integration.plan_settles_after = integration.settles_after / 20
     return integration

@@ -171,9 +171,9 @@ class ThirdPartyStore:
         """Count live leases."""
         return int(self._call("count_live", name))
 
-    def purge(self, before: datetime) -> int:
+    def purge(self, before: datetime, **options: Any) -> int:
         """Forget tombstones."""
-        return int(self._call("purge", before))
+        return int(self._call("purge", before, **options))
 
     def close(self) -> None:
         """Close it."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -18,8 +17,9 @@ from dynsecrets._internal.log import logger
 from dynsecrets.cli.arguments import add_ttl
 from dynsecrets.cli.command import Command
 from dynsecrets.cli.handover import check_outlives_process, take_back
+from dynsecrets.cli.interrupts import leave
 from dynsecrets.errors import InvalidConfig, InvalidTTL
-from dynsecrets.model.capabilities import AwsSessions, lack
+from dynsecrets.model.capabilities import AwsSessions, find_credentials, lack
 from dynsecrets.model.ttl import format_ttl
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def _credential_process(console: Console) -> int:
         check_outlives_process(project)
         console.check_output()
         with _not_from_itself(f"{project.path.absolute()}#{config.name}"):
+            # Before there is another thread, which can't be asked for the code of an MFA device.
+            find_credentials([config.integration])
             reaping = threading.Thread(target=_reap, args=[project], name="dynsecrets-reaping", daemon=True)
             reaping.start()
             lease = project.manager.issue(config, ttl)
@@ -74,7 +76,8 @@ def _credential_process(console: Console) -> int:
                 raise
             reaping.join(_REAPING_S)
         if reaping.is_alive():
-            _leave()
+            # A revocation may be cut off anywhere: the next reaping goes on with it.
+            leave(0)
     return 0
 
 
@@ -108,12 +111,6 @@ def _reap(project: Project) -> None:
         project.manager.reap(integrations=project.integrations.values())
     except Exception as exc:
         logger.warning("Overdue leases could not be reaped: %s", exc)
-
-
-def _leave() -> None:
-    """End without waiting for threads. A revocation may be cut off anywhere: the next reaping goes on with it."""
-    sys.stderr.flush()
-    os._exit(0)
 
 
 COMMAND: Final = Command(

@@ -9,6 +9,7 @@ from dynsecrets.integrations.aws.sessions import FollowingCredentials, Following
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from botocore.config import Config
     from botocore.credentials import ReadOnlyCredentials
 
 
@@ -52,6 +53,7 @@ def following_aio_session(
     region_name: str | None,
     endpoint_url: str | None,
     profile_name: str | None = None,
+    client_config: Config | None = None,
     **kwargs: Any,
 ) -> Any:
     """Return an ``aioboto3.Session`` where that is installed, else an ``aiobotocore.session.AioSession``.
@@ -60,6 +62,8 @@ def following_aio_session(
     """
     session = _session(profile_name, endpoint_url)
     session.get_component("credential_provider").providers.insert(0, _Provider(_Credentials(read)))
+    if client_config is not None:
+        session.set_default_client_config(client_config)
     session.register("needs-retry", retry_unknown_key(is_young))
     if region_name is not None:
         session.set_config_variable("region", region_name)
@@ -67,7 +71,7 @@ def following_aio_session(
         import aioboto3
     except ImportError:
         if kwargs:
-            msg = f"a session of aiobotocore takes no {', '.join(sorted(kwargs))}; install aioboto3 for that"
+            msg = f"a session of aiobotocore doesn't take {', '.join(sorted(kwargs))}; install aioboto3 for that"
             raise TypeError(msg) from None
         return session
     return aioboto3.Session(botocore_session=session, region_name=region_name, **kwargs)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cachetools import TTLCache
 
-from dynsecrets._aws.client_cache import ClientCache
+from dynsecrets._aws.client_cache import ClientCache, default_session, profile_of
 from dynsecrets._aws.error_codes import service_date
 from dynsecrets._internal.fork_safety import reset_after_fork
 from dynsecrets.errors import InvalidConfig
@@ -50,6 +50,7 @@ class AwsClients:
         self._keys = {name: Secret(key) for name, key in keys.items()}
         self._profile = profile
         self._region = region
+        self._config = config
         #: What each thread knows of the effects of its last IAM call.
         self.requests: Final[RequestTracker] = RequestTracker()
         self.cache: Final = ClientCache(
@@ -74,6 +75,20 @@ class AwsClients:
         """The region given, or the one that boto3 finds."""
         return self._region or self.cache.session().region_name
 
+    def whereabouts(self) -> dict[str, Any]:
+        """Return what decides where the requests of sessions on leased keys go: as those of the integration's own.
+
+        The profile has more of that than region and endpoint: endpoints by service, certificates, FIPS, dual stack.
+        """
+        config = None if self._config is None else _network_of(self._config)
+        profile = profile_of(self.cache.session())
+        return {
+            "region_name": self.region,
+            "endpoint_url": self.endpoint_url,
+            "profile_name": profile,
+            "client_config": config,
+        }
+
     def iam(self) -> Any:
         """Return the IAM client."""
         return self.cache.get("iam", self._make_iam)
@@ -82,7 +97,7 @@ class AwsClients:
         """Return an STS client on the integration's own credentials."""
         return self.cache.get("sts", lambda: self.cache.make("sts", self.region or _FALLBACK_REGION))
 
-    def caller_identity(self, values: Mapping[str, str]) -> dict[str, Any]:
+    def caller_identity(self, values: Mapping[str, str | Secret]) -> dict[str, Any]:
         """Ask STS who a leased key is. ``sts:GetCallerIdentity`` needs no permissions (STS API reference)."""
         client = self.cache.get("probe", self._make_probe)
         self._probed.values = values
@@ -94,21 +109,33 @@ class AwsClients:
 
     def service_time(self) -> datetime | None:
         """Ask STS for its time, with whatever answer."""
-        return service_date(self.sts().get_caller_identity())
+        answer = self.sts().get_caller_identity()
+        self.remember_account(answer["Account"])
+        return service_date(answer)
 
     def account(self) -> str:
         """Return the number of the account that the credentials are of. Asked for once an hour: they may change."""
-        with self._identities_lock:
-            known = self._identities.get("account")
+        known = self.known_account()
         if known is None:
             known = str(self.sts().get_caller_identity()["Account"])
-            with self._identities_lock:
-                self._identities["account"] = known
+            self.remember_account(known)
         return known
+
+    def known_account(self) -> str | None:
+        """Return the number of the account where an answer of the last hour told it; nobody is asked."""
+        with self._identities_lock:
+            return self._identities.get("account")
+
+    def remember_account(self, account: str) -> None:
+        """Remember the number of the account that an answer told."""
+        with self._identities_lock:
+            self._identities["account"] = account
 
     def _new_session(self) -> boto3.Session:
         import boto3
 
+        if not self._keys and self._profile is None:
+            return default_session(self._region)
         keys: dict[str, Any] = {name: secret.reveal() for name, secret in self._keys.items()}
         session = boto3.Session(region_name=self._region, profile_name=self._profile, **keys)
         self._keys.clear()
@@ -133,7 +160,7 @@ class AwsClients:
 
         probed = self._probed
         credentials = FollowingCredentials(lambda: probed.values)
-        session = botocore.session.Session(profile=self._profile)
+        session = botocore.session.Session(profile=profile_of(self.cache.session()))
         session.get_component("credential_provider").providers.insert(0, FollowingProvider(credentials))
         return self.cache.make(
             "sts",
@@ -141,6 +168,15 @@ class AwsClients:
             session=boto3.Session(botocore_session=session),
             retries={"mode": "standard", "total_max_attempts": 2},
         )
+
+
+def _network_of(config: Config) -> Config:
+    """Return those of the settings that say how a network is left, and which kind of endpoint is asked."""
+    from botocore.config import Config
+
+    names = ("proxies", "proxies_config", "client_cert", "use_fips_endpoint", "use_dualstack_endpoint")
+    given = {name: getattr(config, name, None) for name in names}
+    return Config(**{name: setting for name, setting in given.items() if setting is not None})
 
 
 def check_credentials(

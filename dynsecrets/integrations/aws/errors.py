@@ -17,6 +17,12 @@ from dynsecrets.errors import (
 
 _ACTION: Final = re.compile(r"perform:? ([a-z0-9-]+:[A-Za-z]+)")
 _USERS_QUOTA: Final = 5000
+#: IAM User Guide, "Compare AWS STS credentials": what GetSessionToken and GetFederationToken can't call.
+_NO_IAM_FOR_SESSIONS: Final = (
+    ". Where they have a session token: IAM refuses the keys of GetSessionToken unless they were made with MFA, and "
+    "those of GetFederationToken always; use the long-lived keys (aws-vault exec --no-session), a profile with "
+    "mfa_serial, or a role"
+)
 _LEFT_OUT: Final = "the service's answer could not be read (it is left out here, since it may hold a secret)"
 
 
@@ -34,8 +40,13 @@ def is_unresolved(error: BaseException, user_name: str) -> bool:
     return code_of(error) in DENIED and f"resource: user {user_name}" in str(error)
 
 
+def is_conflict(error: BaseException | None) -> bool:
+    """Tell whether IAM refuses to delete something because of what hangs on it."""
+    return error is not None and code_of(error) == "DeleteConflict"
+
+
 def is_unreadable(error: BaseException) -> bool:
-    """Tell whether an answer arrived that is no answer of the service: its end is missing, or a proxy wrote it."""
+    """Tell whether what arrived is not an answer of the service: its end is missing, or a proxy wrote it."""
     from botocore.parsers import ResponseParserError
 
     return isinstance(error, ResponseParserError)
@@ -62,6 +73,8 @@ def translate(error: Exception, operation: str, *, revoking: bool = False) -> Dy
         return InvalidConfig(f"AWS does not accept the policy of this config: {says}", code=code, operation=operation)
     if code in BAD_CREDENTIALS:
         says += "; check the integration's own credentials with integration.verify()"
+        if code == "InvalidClientTokenId" and operation != "GetCallerIdentity":
+            says += _NO_IAM_FOR_SESSIONS
     kind = RevocationError if revoking else ProvisionError
     return kind(f"{operation} failed: {says}", code=code, operation=operation)
 

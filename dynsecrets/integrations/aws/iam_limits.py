@@ -63,7 +63,9 @@ def check_prefix(prefix: object, *, what: str, longest: int) -> str:
 def check_policy_arn(arn: object, *, what: str) -> str:
     """Return the ARN of a managed policy."""
     if not isinstance(arn, str) or not _POLICY_ARN.fullmatch(arn):
-        _refuse(f'{what} {safe_repr(arn)} is no ARN of a managed policy; give one like "arn:aws:iam::aws:policy/NAME"')
+        _refuse(
+            f'{what} {safe_repr(arn)} is not the ARN of a managed policy; give one like "arn:aws:iam::aws:policy/NAME"'
+        )
     return arn
 
 

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
-from dynsecrets._aws.client_cache import check_client_options
+from dynsecrets._aws.client_cache import check_client_options, endpoint_of
 from dynsecrets._aws.error_codes import UNKNOWN_KEY, code_of
 from dynsecrets._internal.concurrency import Fanout, Outcome
 from dynsecrets.integrations.aws import required_policy, verification
 from dynsecrets.integrations.aws.client_config import make_client_config
 from dynsecrets.integrations.aws.clients import AwsClients, check_credentials
 from dynsecrets.integrations.aws.errors import scrub, translate
-from dynsecrets.integrations.aws.iam_api import IamApi
+from dynsecrets.integrations.aws.iam_api import IamApi, account_of
 from dynsecrets.integrations.aws.iam_limits import MAX_POLICY_NAME, MAX_USER_NAME, check_path, check_prefix
 from dynsecrets.integrations.aws.options import PUBLIC_VALUES, IamUserOptions, user_options
+from dynsecrets.integrations.aws.request_tracking import SENT_WITHIN
 from dynsecrets.integrations.aws.user_creation import UserCreation
 from dynsecrets.integrations.aws.user_deletion import UserDeletion
 from dynsecrets.model.grant import Found, Grant, Identity
@@ -50,6 +51,8 @@ class AwsIamIntegration(Integration):
 
     #: IAM is eventually consistent: until a user is this old, "no such user" is no proof that there is none.
     settles_after: timedelta = timedelta(seconds=10)
+    #: The same where just the plan is known: until then CreateUser may have been sent, by a process that was suspended.
+    plan_settles_after: timedelta = SENT_WITHIN + settles_after
     kind: str = "aws-iam"
     options_type: type[SecretOptions] = IamUserOptions
     public_values: frozenset[str] = PUBLIC_VALUES
@@ -107,10 +110,14 @@ class AwsIamIntegration(Integration):
         """Choose the random names of a user and its policy, and list what else will be attached."""
         options = user_options(config)
         plan = {
-            "user_name": self.username_prefix + random_suffix(),
+            "user_name": self._api.know(self.username_prefix + random_suffix()),
             "path": self.path,
             "planned_at": to_milliseconds(datetime.now(UTC)),
         }
+        account = self.clients.known_account()
+        if account is not None:
+            # A user that can't be found is looked for in the right account, though no answer tells where it was made.
+            plan["account"] = account
         if options.policy is not None or options.expiry_guard:
             plan["policy_name"] = self.policy_name_prefix + random_suffix()
         if options.managed_policy_arns:
@@ -132,20 +139,21 @@ class AwsIamIntegration(Integration):
     @override
     def revoke(self, handle: Mapping[str, str]) -> None:
         """Delete the user and everything that hangs on it; nothing outside of the path and prefix."""
-        UserDeletion(self._api, self._fanout, self.settles_after).run(handle)
+        UserDeletion(
+            self._api, self._fanout, settles_after=self.settles_after, plan_settles_after=self.plan_settles_after
+        ).run(handle)
 
-    @override
-    def describe(self, handle: Mapping[str, str]) -> str:
-        """Return the user's name."""
-        return f"user {self.name_of(handle)}"
-
-    @override
-    def prepare(self) -> None:
+    def find_credentials(self) -> None:
         """Find the integration's own credentials: a profile may have a role with MFA, whose code is asked for."""
         try:
             self.clients.cache.find_credentials()
         except Exception as exc:
             raise translate(exc, "Finding the integration's credentials") from scrub(exc)
+
+    @override
+    def describe(self, handle: Mapping[str, str]) -> str:
+        """Return the user's name."""
+        return f"user {self.name_of(handle)}"
 
     def is_usable(self, values: Mapping[str, str]) -> bool:
         """Tell whether the leased key authenticates as its own user, by ``sts:GetCallerIdentity``."""
@@ -162,7 +170,7 @@ class AwsIamIntegration(Integration):
         settings: dict[str, Any] = {
             "aws_access_key_id": values["ACCESS_KEY_ID"],
             "aws_secret_access_key": values["SECRET_ACCESS_KEY"],
-            **self.aws_settings(),
+            **self.clients.whereabouts(),
             **kwargs,
         }
         from dynsecrets.integrations.aws.sessions import TolerantSession
@@ -175,7 +183,7 @@ class AwsIamIntegration(Integration):
         """Return a ``boto3.Session`` whose clients sign each request with what ``read`` returns then."""
         from dynsecrets.integrations.aws.sessions import following_session
 
-        return following_session(read, is_young=is_young, **{**self.aws_settings(), **kwargs})
+        return following_session(read, is_young=is_young, **{**self.clients.whereabouts(), **kwargs})
 
     def following_aio_session(
         self, read: Callable[[], Mapping[str, str]], is_young: Callable[[], bool], **kwargs: Any
@@ -183,11 +191,15 @@ class AwsIamIntegration(Integration):
         """Return the same of aioboto3 or aiobotocore. Raises ``ImportError`` where neither is installed."""
         from dynsecrets.integrations.aws.aio_sessions import following_aio_session
 
-        return following_aio_session(read, is_young, **{**self.aws_settings(), **kwargs})
+        return following_aio_session(read, is_young, **{**self.clients.whereabouts(), **kwargs})
 
     def aws_settings(self) -> dict[str, str | None]:
-        """Return the region and endpoint that sessions on leased users get."""
-        return {"region_name": self.clients.region, "endpoint_url": self.clients.endpoint_url}
+        """Return the region and endpoint that leased users are of, those of the integration's profile included."""
+        clients = self.clients
+        return {
+            "region_name": clients.region,
+            "endpoint_url": clients.endpoint_url or endpoint_of(clients.cache.session()),
+        }
 
     def service_time(self) -> datetime | None:
         """Return AWS's own time, from the ``Date`` header of an answer of STS, which anybody may ask."""
@@ -204,9 +216,9 @@ class AwsIamIntegration(Integration):
                     "user_name": user["UserName"],
                     "path": user["Path"],
                     "created_at": to_milliseconds(user["CreateDate"]),
-                    "account": user["Arn"].split(":")[4],
+                    "account": account_of(user["Arn"]),
                 }
-                yield Found(name=user["UserName"], handle=handle, created_at=user["CreateDate"])
+                yield Found(name=self._api.know(user["UserName"]), handle=handle, created_at=user["CreateDate"])
 
     def name_of(self, handle: Mapping[str, str]) -> str:
         """Return the user's name."""
@@ -232,24 +244,54 @@ class AwsIamIntegration(Integration):
     def verify(self, *configs: DynamicSecretConfig) -> Identity:
         """Say who the credentials are, and prove that they can do the job on one canary user.
 
-        Returns account, ARN and unique id, from ``sts:GetCallerIdentity``. Raises ``PermissionDenied`` whose
-        ``actions`` are all of the default actions that are missing, and ``ProvisionError`` or ``RevocationError``
-        where something else is wrong. Where the account demands tags or a boundary of every user, pass a config that
-        has them: the canary gets those of the first. It has no policy but the expiry guard, and is gone when this
-        returns. Thread-safe.
+        The canary has no policy but the expiry guard, and is gone when this returns. A process that is killed
+        meanwhile leaves one that ``LeaseManager.sweep_orphans`` finds, and whose key AWS refuses within minutes.
+        Thread-safe.
+
+        Args:
+            *configs: Where the account demands tags or a boundary of every user, a config that has them: the canary
+                gets those of the first.
+
+        Returns:
+            Account, ARN and unique id of the credentials, from ``sts:GetCallerIdentity``.
+
+        Raises:
+            PermissionDenied: Its ``actions`` are all of the default actions that are missing.
+            ProvisionError: Something else is wrong.
+            RevocationError: Something else is wrong, and the canary may be left.
         """
         plan = self.plan(configs[0]) if configs else {}
         return verification.verify(self._api, self._api.user_arguments(plan), self.policy_name_prefix, self.revoke)
 
     def required_policy(
-        self, *configs: DynamicSecretConfig, account_id: str = "*", partition: str = "aws", sweep: bool = False
+        self,
+        *configs: DynamicSecretConfig,
+        account_id: str = "*",
+        partition: str = "aws",
+        sweep: bool = False,
+        by_prefix: bool = False,
     ) -> dict[str, Any]:
         """Return the least-privilege policy that this integration's own user needs to serve these configs.
 
-        ``account_id`` is the 12-digit number of the account or ``"*"``, ``partition`` one that botocore knows
-        (``"aws"``, ``"aws-cn"`` …); with ``sweep`` it allows for ``LeaseManager.sweep_orphans`` too. Raises
-        ``InvalidConfig``. Calls nothing.
+        Calls nothing.
+
+        Args:
+            *configs: What is to be leased; options of a config add their own actions.
+            account_id: The 12-digit number of the account, or ``"*"``.
+            partition: A partition that botocore knows: ``"aws"``, ``"aws-cn"`` …
+            sweep: Allow ``LeaseManager.sweep_orphans`` too.
+            by_prefix: Name the user prefix in the resource beside the path, which other applications may share.
+
+        Returns:
+            The policy document.
+
+        Raises:
+            InvalidConfig: An argument is not accepted.
         """
         return required_policy.required_policy(
-            self.path, configs, account_id=account_id, partition=partition, sweep=sweep
+            self.path + (self.username_prefix if by_prefix else ""),
+            configs,
+            account_id=account_id,
+            partition=partition,
+            sweep=sweep,
         )

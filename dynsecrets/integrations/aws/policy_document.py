@@ -67,7 +67,7 @@ class PolicyDocument(Mapping[str, Any]):
         if isinstance(given, Path):
             try:
                 given = given.read_text(encoding="utf-8-sig")
-            except (OSError, ValueError) as exc:  # A ValueError: bytes that are no UTF-8, or a path with a NUL in it.
+            except (OSError, ValueError) as exc:  # A ValueError: bytes that are not UTF-8, or a path with a NUL in it.
                 msg = f"policy file {str(given)!r} can't be read: {exc}"
                 raise InvalidConfig(msg) from exc
         if isinstance(given, str):
@@ -164,7 +164,7 @@ def _load(text: str) -> object:
             raise
         looks_like_path = len(text) < 1024 and not text.lstrip().startswith(("{", "["))
         hint = "; for a file give a pathlib.Path" if looks_like_path else ""
-        _refuse(f"it is no JSON: {exc}{hint}")
+        _refuse(f"it is not valid JSON: {exc}{hint}")
 
 
 def _plain(given: Any, depth: int = 0) -> Any:
@@ -191,7 +191,7 @@ def _check_document(document: Mapping[str, Any]) -> None:
     """Check the top level and each statement."""
     for key in document:
         if key not in _TOP:
-            _refuse(f'{safe_repr(key)} is no element of a policy; accepted are "Version", "Id" and "Statement"')
+            _refuse(f'{safe_repr(key)} is not an element of a policy; accepted are "Version", "Id" and "Statement"')
     if "Version" in document and document["Version"] not in _VERSIONS:
         _refuse(f'"Version" is {safe_repr(document["Version"])}; accepted are "2012-10-17" and "2008-10-17"')
     if not isinstance(document.get("Id", ""), str):
@@ -226,7 +226,7 @@ def _check_statement(statement: Mapping[str, Any], where: str) -> None:
             _refuse(f'{where} has "{key}", which the policies of users don\'t take; leave it out')
         if key not in _STATEMENT:
             accepted = ", ".join(sorted(_STATEMENT))
-            _refuse(f"{where} has {safe_repr(key)}, which is no element of a statement; accepted are {accepted}")
+            _refuse(f"{where} has {safe_repr(key)}, which is not an element of a statement; accepted are {accepted}")
     if statement.get("Effect") not in ("Allow", "Deny"):
         _refuse(f'{where} has "Effect" {safe_repr(statement.get("Effect"))}; accepted are "Allow" and "Deny"')
     sid = statement.get("Sid", "")

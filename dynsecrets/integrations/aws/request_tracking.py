@@ -20,8 +20,10 @@ from dynsecrets.model.lifecycle import ABANDONED_AFTER
 
 #: What is sent by then arrives, or fails for lack of time, before anybody may give it up.
 SENT_WITHIN: Final = ABANDONED_AFTER - timedelta(seconds=30)
-#: From this HTTP status on, the service doesn't say whether the request took effect.
-_UNCLEAR_STATUS: Final = 500
+#: The HTTP statuses of a refusal: the request had no effect.
+_REFUSED: Final = range(400, 500)
+#: Those of an answer that says that it had one.
+_WORKED: Final = range(200, 300)
 
 
 class TooLate(Exception):
@@ -54,7 +56,7 @@ class SendDeadline:
 
 
 class RequestTracker:
-    """Counts, for each thread, the requests of its current call, and those with a clear answer."""
+    """Counts, for each thread, the requests of its last call by what is known of their effects."""
 
     def __init__(self) -> None:
         self._calls = threading.local()
@@ -67,7 +69,7 @@ class RequestTracker:
 
     def begin(self, deadline: SendDeadline | None = None) -> None:
         """Start to count a call of this thread, of which nothing may be sent after ``deadline``."""
-        self._calls.open = 0
+        self._calls.open = self._calls.worked = 0
         self._calls.deadline = deadline
 
     @property
@@ -75,6 +77,15 @@ class RequestTracker:
         """Whether a request of this thread's last call may have taken effect without a clear answer."""
         # Where no client could be made, nothing was counted.
         return bool(getattr(self._calls, "open", 0))
+
+    @property
+    def may_have_worked(self) -> bool:
+        """Whether this thread's last call may have had an effect, whatever was raised.
+
+        Only a refusal, or a request that never left, proves that it had none: an error can be raised after the answer
+        of a request that worked, by a hook of botocore or a time limit's signal.
+        """
+        return self.unclear or bool(getattr(self._calls, "worked", 0))
 
     def _on_sending(self, **_kwargs: object) -> None:
         self._calls.open = getattr(self._calls, "open", 0) + 1
@@ -96,6 +107,10 @@ class RequestTracker:
                 exception, TooLate | EndpointConnectionError | ConnectTimeoutError | ProxyConnectionError
             )
         else:
-            clear = response_dict is not None and response_dict["status_code"] < _UNCLEAR_STATUS
+            status = 0 if response_dict is None else response_dict["status_code"]
+            if status in _WORKED:
+                # First of all: an error that is raised between the two lines leaves one too many, not one too few.
+                self._calls.worked = getattr(self._calls, "worked", 0) + 1
+            clear = status in _WORKED or status in _REFUSED
         if clear:
             self._calls.open -= 1

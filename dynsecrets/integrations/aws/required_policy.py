@@ -29,9 +29,9 @@ _ACCOUNT: Final = re.compile(r"\*|[0-9]{12}")
 
 
 def required_policy(
-    path: str, configs: Sequence[DynamicSecretConfig], *, account_id: str, partition: str, sweep: bool
+    beginning: str, configs: Sequence[DynamicSecretConfig], *, account_id: str, partition: str, sweep: bool
 ) -> dict[str, Any]:
-    """Return the least-privilege policy document for these configs under a path."""
+    """Return the least-privilege policy document for these configs, on users whose path and name begin so."""
     if not isinstance(account_id, str) or not _ACCOUNT.fullmatch(account_id):
         raise InvalidConfig(f'account_id {safe_repr(account_id)} is not accepted; give 12 digits as text, or "*"')
     known = _partitions()
@@ -41,7 +41,7 @@ def required_policy(
         if not hasattr(config, "managed_policy_arns"):
             raise InvalidConfig(f"required_policy takes DynamicSecretConfig objects, not {safe_repr(config)}")
     iam = f"arn:{partition}:iam::{account_id}"
-    users = f"{iam}:user{path}*"
+    users = f"{iam}:user{beginning}*"
     statements = [_statement(DEFAULT_ACTIONS, users)]
     if any(config.tags for config in configs):
         statements.append(_statement(["iam:TagUser"], users))
@@ -60,7 +60,9 @@ def required_policy(
         resources = [f"{iam}:group/{prefix}{group}" for group in groups for prefix in ("", "*/")]
         statements.append(_statement(["iam:AddUserToGroup", "iam:RemoveUserFromGroup"], resources))
     if sweep:
-        statements.append(_statement(["iam:ListUsers"], users))
+        # A listing is of a path, whatever the names.
+        path = beginning[: beginning.rindex("/") + 1]
+        statements.append(_statement(["iam:ListUsers"], f"{iam}:user{path}*"))
     return {"Version": VERSION, "Statement": statements}
 
 

@@ -10,12 +10,19 @@ from botocore.credentials import CredentialProvider, Credentials, ReadOnlyCreden
 from typing_extensions import override
 
 from dynsecrets._aws.error_codes import UNKNOWN_KEY
+from dynsecrets.model.masking import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from botocore.config import Config
+
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
+#: What botocore makes of a refusal without a body: the HTTP status.
+_UNNAMED: Final = frozenset({"400", "403"})
+#: So often such a request is sent again, within three seconds.
+_UNNAMED_ATTEMPTS: Final = 5
 
 
 class TolerantSession(boto3.Session):
@@ -26,7 +33,17 @@ class TolerantSession(boto3.Session):
     clients are.
     """
 
-    def __init__(self, *, is_young: Callable[[], bool], endpoint_url: str | None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        is_young: Callable[[], bool],
+        endpoint_url: str | None,
+        client_config: Config | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if client_config is not None and kwargs.get("botocore_session") is None:
+            kwargs["botocore_session"] = botocore.session.Session()
+            kwargs["botocore_session"].set_default_client_config(client_config)
         super().__init__(**kwargs)
         self._endpoint_url = endpoint_url
         self.events.register("needs-retry", retry_unknown_key(is_young))  # type: ignore[arg-type]  # It may answer.
@@ -56,7 +73,7 @@ class FollowingCredentials(RefreshableCredentials):
     once for each attempt.
     """
 
-    def __init__(self, read: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(self, read: Callable[[], Mapping[str, str | Secret]]) -> None:
         self._read = read
         self.method = "dynsecrets"
         # Never to be refreshed: what is read is fresh.
@@ -91,14 +108,20 @@ class FollowingProvider(CredentialProvider):
         return self._credentials
 
 
-def frozen(values: Mapping[str, str]) -> ReadOnlyCredentials:
+def frozen(values: Mapping[str, str | Secret]) -> ReadOnlyCredentials:
     """Return a lease's values as botocore's pair of keys."""
-    return ReadOnlyCredentials(values["ACCESS_KEY_ID"], values["SECRET_ACCESS_KEY"], values.get("SESSION_TOKEN"))
+    names = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")
+    plain = (value.reveal() if isinstance(value, Secret) else value for value in map(values.get, names))
+    return ReadOnlyCredentials(*plain)
 
 
-def following_session(read: Callable[[], Mapping[str, str]], **kwargs: Any) -> TolerantSession:
+def following_session(
+    read: Callable[[], Mapping[str, str]], *, client_config: Config | None = None, **kwargs: Any
+) -> TolerantSession:
     """Return a session whose clients sign each request with what ``read`` returns then."""
     session = botocore.session.Session()
+    if client_config is not None:
+        session.set_default_client_config(client_config)
     session.get_component("credential_provider").providers.insert(0, FollowingProvider(FollowingCredentials(read)))
     return TolerantSession(botocore_session=session, **kwargs)
 
@@ -106,9 +129,14 @@ def following_session(read: Callable[[], Mapping[str, str]], **kwargs: Any) -> T
 def retry_unknown_key(is_young: Callable[[], bool]) -> Callable[..., float | None]:
     """Return a handler of botocore's ``needs-retry`` event that has young keys tried again."""
 
-    def handle(response: Any = None, attempts: int = 1, **_kwargs: object) -> float | None:
+    def handle(
+        response: Any = None, attempts: int = 1, request_dict: Mapping[str, Any] | None = None, **_kwargs: object
+    ) -> float | None:
         """Return how long to wait before the request is sent again, or ``None`` to leave it at that."""
-        if response is None or response[1].get("Error", {}).get("Code") not in UNKNOWN_KEY or not is_young():
+        code = None if response is None else response[1].get("Error", {}).get("Code")
+        # The answer to a HEAD has no body that could say why it was refused, so it may just as well be for good.
+        unnamed = code in _UNNAMED and attempts <= _UNNAMED_ATTEMPTS and (request_dict or {}).get("method") == "HEAD"
+        if (code not in UNKNOWN_KEY and not unnamed) or not is_young():
             return None
         return float(min(_FIRST_PAUSE * 2 ** min(attempts - 1, 10), _LONGEST_PAUSE))
 

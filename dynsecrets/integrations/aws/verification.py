@@ -3,6 +3,9 @@
 A canary user is made and removed. Every action is tried, also after one was refused, so that all that is missing is
 named at once; what deletes is tried before there is anything to delete, so that as little as possible is left where
 it is refused.
+
+A process that is killed meanwhile leaves a canary that no record knows. It is named like every leased user, so that
+``LeaseManager.sweep_orphans`` finds it, it may do nothing, and it has the expiry guard while it has a key.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from dynsecrets.integrations.aws.errors import is_unresolved, scrub, translate
 from dynsecrets.integrations.aws.policy_document import render
 from dynsecrets.model.grant import Identity
 from dynsecrets.model.naming import random_suffix
+from dynsecrets.model.timestamps import to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,11 +67,12 @@ class _Canary:
         self._iam = api
         self._arguments = user_arguments
         self._revoke = revoke
-        self.user_name = api.username_prefix + random_suffix()
+        self.user_name = api.know(api.username_prefix + random_suffix())
         self._policy_name = policy_name_prefix + random_suffix()
         self.denied: list[str] = []
         self.unknown: list[str] = []
         self.is_left = False
+        self._nothing_was_made = True
 
     def identity(self) -> Identity:
         """Ask STS who the integration's credentials are; no permission is needed for it."""
@@ -78,24 +83,40 @@ class _Canary:
         return Identity(account=answer["Account"], arn=answer["Arn"], user_id=answer["UserId"])
 
     def run(self) -> None:
-        """Try every action."""
+        """Try every action, and leave nothing, interrupted or not."""
+        try:
+            self._run()
+        except BaseException:
+            self._remove()
+            raise
+
+    def _run(self) -> None:
+        self._nothing_was_made = False
         self.is_left = self._try("CreateUser", **self._arguments) is not None
         self._try("ListAccessKeys")
         self._try("ListUserPolicies")
         may_delete_key = self._try("DeleteAccessKey", AccessKeyId=_NO_KEY) is not None
         may_delete_policy = self._try("DeleteUserPolicy", PolicyName=self._policy_name) is not None
-        document = render(None, datetime.now(UTC) + _CANARY_TTL)
-        policy = {"PolicyName": self._policy_name, "PolicyDocument": document}
-        if not may_delete_policy:
+        policy = {"PolicyName": self._policy_name, "PolicyDocument": render(None, datetime.now(UTC) + _CANARY_TTL)}
+        if may_delete_policy:
+            guarded = self._try("PutUserPolicy", **policy) is not None
+        else:
+            guarded = False
             self._try_on_nobody("PutUserPolicy", **policy)
-        elif self._try("PutUserPolicy", **policy) is not None:
-            self._try("DeleteUserPolicy", PolicyName=self._policy_name)
+        # The guard comes first and goes last: a key that a killed process leaves behind is refused within minutes.
         if not may_delete_key:
             self._try_on_nobody("CreateAccessKey")
-        elif made := self._try("CreateAccessKey"):
-            self._try("DeleteAccessKey", AccessKeyId=made["AccessKey"]["AccessKeyId"])
+        elif (key_id := self._created_key()) is not None:
+            self._try("DeleteAccessKey", AccessKeyId=key_id)
+        if guarded:
+            self._try("DeleteUserPolicy", PolicyName=self._policy_name)
         if self._try("DeleteUser") is not None:
             self.is_left = False
+
+    def _created_key(self) -> str | None:
+        """Return the id of a new key; its secret is nobody's business."""
+        made = self._try("CreateAccessKey")
+        return made["AccessKey"]["AccessKeyId"] if made else None
 
     def _try(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
         """Make a call on the canary; ``None`` if it was refused, an empty answer if there was nothing to act on."""
@@ -108,14 +129,18 @@ class _Canary:
     def _call(
         self, user_name: str, operation: str, arguments: dict[str, Any], *, exists: bool
     ) -> dict[str, Any] | None:
-        outcome = Outcome.of(lambda: self._iam.call_once_there(user_name, operation, arguments, wait=exists))
+        if operation == "DeleteUser":
+            outcome = Outcome.of(lambda: self._iam.call_once_free(operation, UserName=user_name))
+        else:
+            outcome = Outcome.of(lambda: self._iam.call_once_there(user_name, operation, arguments, wait=exists))
         if outcome.error is None:
             return dict(outcome.value or {})
         if code_of(outcome.error) == "NoSuchEntity":
             return {}
         failure = translate(outcome.error, operation)
+        if operation == "CreateUser":
+            self._nothing_was_made = not self._iam.clients.requests.may_have_worked
         if not isinstance(failure, PermissionDenied):
-            self._remove()
             raise failure from scrub(outcome.error)
         if not exists and operation != "CreateUser" and is_unresolved(outcome.error, user_name):
             # The answer for a user that doesn't exist where permissions are limited to a path: it says nothing.
@@ -125,6 +150,13 @@ class _Canary:
         return None
 
     def _remove(self) -> None:
-        """Remove what may have been made, after an error that is no refusal."""
-        handle = {"user_name": self.user_name, "path": self._iam.path, "policy_name": self._policy_name}
+        """Remove what may have been made, after an error that is not a refusal, or an interrupt."""
+        if self._nothing_was_made:
+            return
+        handle = {
+            "user_name": self.user_name,
+            "path": self._iam.path,
+            "policy_name": self._policy_name,
+            "asked_at": to_milliseconds(datetime.now(UTC)),
+        }
         Outcome.of(lambda: self._revoke(handle))

@@ -12,6 +12,8 @@ look into all of them.
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from zlib import crc32
 
@@ -56,7 +58,6 @@ TOKEN: Final = "write_token"  # noqa: S105 - a name.
 SETTINGS_ID: Final = "dynsecrets/settings"
 
 _LONGEST_KEY: Final = 2048  # Bytes of a partition key (DynamoDB developer guide, "Quotas").
-_TYPES: Final = {"S": str, "N": int, "BOOL": bool}
 _SECOND: Final = 1_000_000
 _TOMBSTONE_SECONDS: Final = TOMBSTONE_AGE // timedelta(seconds=1)
 _AGE_DIGITS: Final = 18
@@ -111,11 +112,10 @@ def from_item(item: Item) -> LeaseRecord:
     return from_row(tuple(_plain(item[name]) if name in item else None for name in COLUMNS))
 
 
-def to_value(value: str | float) -> dict[str, Any]:
-    """Return a text, truth or whole number as DynamoDB spells it."""
-    if isinstance(value, bool):
-        return {"BOOL": value}
-    return {"S": value} if isinstance(value, str) else {"N": str(value)}
+def to_value(value: str | float | set[str]) -> dict[str, Any]:
+    """Return a text, truth, whole number or set of texts as DynamoDB spells it."""
+    spelt: dict[str, Any] = _codecs()[0].serialize(value)
+    return spelt
 
 
 def due_queue(integration: str, shard: int) -> str:
@@ -152,11 +152,21 @@ def _shard(text: str, shards: int) -> int:
     return crc32(text.encode("utf-8", "surrogatepass")) % shards
 
 
-def _plain(value: Any) -> str | int | bool:
+def _plain(value: Any) -> Any:
     """Return what DynamoDB spelt."""
     try:
-        ((kind, spelt),) = value.items()
-        plain: str | int | bool = _TYPES[kind](spelt)
-    except (AttributeError, KeyError, TypeError, ValueError):
+        (_,) = value
+        plain = _codecs()[1].deserialize(value)
+    except (AttributeError, TypeError, ValueError, ArithmeticError):
         raise RowError("an attribute is of a type that it never has") from None
+    if isinstance(plain, Decimal) and plain == plain.to_integral_value():
+        return int(plain)
     return plain
+
+
+@cache
+def _codecs() -> tuple[Any, Any]:
+    """Return boto3's own, loaded when they are first needed."""
+    from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+    return TypeSerializer(), TypeDeserializer()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -11,6 +11,7 @@ import attrs
 from dynsecrets._internal.log import logger
 from dynsecrets.errors import StoreError
 from dynsecrets.stores.dynamodb.items import (
+    DUE,
     PROCESS,
     SETTINGS_ID,
     behind,
@@ -125,13 +126,31 @@ class Reader:
             found += [(_number(item.get("created_at")), item["id"]["S"]) for item in page["Items"]]
         return [lease_id for _, lease_id in sorted(found) if lease_id != SETTINGS_ID]
 
-    def up_to(self, index: Index, starts: Iterable[str], moment: int, limit: int | None) -> Iterator[str]:
-        """Find the ids in these parts of an index that are not later than a moment, the earliest first."""
-        return self._merged(index, starts, _AT_MOST, moment, limit)
+    def due(self, queues: Iterable[str], moment: int, latest: int, limit: int | None) -> Iterator[str]:
+        """Find the ids that are due at a moment, the earliest first, and of claims those that end later than any can.
 
-    def before(self, index: Index, starts: Iterable[str], moment: int) -> Iterator[str]:
+        Claims stand first in each queue, by their end with a minus sign: all keys of them are read, and no more items.
+        """
+        claims: list[tuple[int, str]] = []
+        queued = [self._behind_claims(self._part(DUE, queue, _AT_MOST, moment, limit), claims) for queue in queues]
+        overdue = merge(*queued)
+        first = list(islice(overdue, 1))
+        lapsed = sorted(claim for claim in claims if claim[0] <= moment or claim[0] > latest)
+        return (lease_id for _, lease_id in merge(chain(first, overdue), lapsed))
+
+    def _behind_claims(
+        self, part: Iterator[tuple[Any, str]], claims: list[tuple[int, str]]
+    ) -> Iterator[tuple[Any, str]]:
+        """Take the claims out of a part of the index of due work; they are what comes first."""
+        for moment, lease_id in part:
+            if moment < 0:
+                claims.append((-moment, lease_id))
+            else:
+                yield moment, lease_id
+
+    def before(self, index: Index, starts: Iterable[str], moment: int, limit: int | None) -> Iterator[str]:
         """Find the ids in these parts of an index that are earlier than a moment, the earliest first."""
-        return self._merged(index, starts, _BELOW, moment)
+        return self._merged(index, starts, _BELOW, moment, limit)
 
     def beginning(self, index: Index, starts: Iterable[str], text: str, limit: int | None) -> Iterator[str]:
         """Find the ids in these parts of an index that are sorted by a text that begins so, in that order."""

@@ -6,14 +6,24 @@ import secrets
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
+from dynsecrets._internal.compat import override
 from dynsecrets._internal.messages import safe_repr
-from dynsecrets.errors import InvalidConfig, StoreError
+from dynsecrets.errors import InvalidConfig
 from dynsecrets.model.lifecycle import LIVE as LIVE_STATES
-from dynsecrets.model.lifecycle import LeaseState
+from dynsecrets.model.lifecycle import LONGEST_CLAIM, LeaseState
 from dynsecrets.model.ttl import parse_ttl
-from dynsecrets.stores.common import check_state, claimed, conflict, not_found, taken
+from dynsecrets.stores.base import FailureIndex, LeaseStore, ProcessIndex
+from dynsecrets.stores.common import (
+    CLAIM_TRIES,
+    changes_too_fast,
+    check_state,
+    claimed,
+    conflict,
+    is_due,
+    not_found,
+    taken,
+)
 from dynsecrets.stores.dynamodb.items import (
-    DUE,
     LIVE,
     PROCESS,
     REVOKED,
@@ -45,35 +55,44 @@ if TYPE_CHECKING:
     from dynsecrets.stores.dynamodb.queries import Settings
 
 _MOST_SHARDS: Final = 64
-_CLAIM_TRIES: Final = 10
 _NEW: Final = "attribute_not_exists(#id)"
 _VERSION: Final = "#version = :version"
-_OLD_TOMBSTONE: Final = "#state = :state AND #revoked_at < :before"
 
 
-class DynamoDBLeaseStore:
+class DynamoDBLeaseStore(LeaseStore, ProcessIndex, FailureIndex):
     """Keeps lease records in a table of DynamoDB, which any number of machines may share.
 
-    ``table`` is its name, or its ARN. Credentials, region and endpoint are found as by any boto3 client, unless
-    ``session``, ``region`` or ``endpoint_url`` says otherwise; ``botocore_config`` is merged over the store's own
-    settings (five retries, time-outs of 5 and 10 seconds). Nothing is called before the first use.
+    Credentials, region and endpoint are found as by any boto3 client, unless they are given. Nothing is called before
+    the first use. :meth:`create_table` makes the table.
 
-    :meth:`create_table` makes the table. ``shards`` (1 to 64) is then the number of parts that each queue of the table
-    has; four take some thousand writes a second. The table remembers the number, and all stores on it follow that,
-    whatever they were given; ``create_table()`` of a store with a larger one raises it, at any time. It never shrinks.
-
-    Due work is found by an index, so it costs what is due, not what is stored; an index, though, is a moment behind the
-    table. What an index finds is read again as it is now before it is handed out; what was written a moment ago may be
-    found a moment later; and :meth:`count_live` may count a moment late, so that ``max_active`` is exact only up to
-    what is requested at the very same time.
+    Due work is found by an index, so it costs what is due, not what is stored, and one query for each integration and
+    shard; an index, though, is a moment behind the table. What an index finds is read again as it is now before it is
+    handed out; what was written a moment ago may be found a moment later; and :meth:`count_live` may count a moment
+    late, so that ``max_active`` is exact only up to what is requested at the very same time. :meth:`records` is for
+    people and for cleaning up after accidents: it reads the whole table (for the ids), then what matches, in steps;
+    with a ``name`` and a ``state`` that is not ``revoked`` it reads the live leases of that name, by an index.
 
     A record is durable when its method returns. Where a call ends in a ``StoreError`` because no answer came, what it
     was to write may be there all the same: read again.
 
     Safe to use from any thread; used before and after a fork, in the parent and in the child, each process has
     connections of its own. The credentials need these actions on the table and on its ``index/*``:
-    ``dynamodb:GetItem``, ``BatchGetItem``, ``Query``, ``PutItem``, ``UpdateItem``, ``DeleteItem``, and ``Scan`` where
-    :meth:`records` is used; for :meth:`create_table` also ``CreateTable``, ``DescribeTable`` and ``UpdateTimeToLive``.
+    ``dynamodb:GetItem``, ``BatchGetItem``, ``Query``, ``PutItem``, ``UpdateItem``, ``BatchWriteItem``, and ``Scan``
+    where :meth:`records` is used; for :meth:`create_table` also ``CreateTable``, ``DescribeTable`` and
+    ``UpdateTimeToLive``.
+
+    Args:
+        table: The name of the table, or its ARN.
+        session: The session that makes the client. By default a new one.
+        endpoint_url: The endpoint, where it is not AWS's own.
+        region: The region of the table. By default the session's.
+        botocore_config: What is merged over the store's own settings: five retries, time-outs of 5 and 10 seconds.
+        shards: The number of parts, 1 to 64, that each queue of the table has; four take some thousand writes a
+            second. The table remembers the number, and all stores on it follow that, whatever they were given;
+            ``create_table()`` of a store with a larger one raises it, at any time. It never shrinks.
+
+    Raises:
+        InvalidConfig: One of these is not accepted.
     """
 
     #: The table stays, so a manager that closes leaves its leases to whoever comes next.
@@ -106,27 +125,27 @@ class DynamoDBLeaseStore:
         """Make the table with its indexes where there is none, and wait until it can be used.
 
         Can be repeated, and called by many at once. The table is billed on demand; DynamoDB itself deletes tombstones
-        that are seven days old (its TTL, on ``purge_at``, which nothing else has). ``wait_timeout`` is a TTL.
+        that are seven days old (its TTL, on ``purge_at``, which nothing else has). Warns (``UserWarning``) where the
+        service has no UpdateTimeToLive, and goes on.
 
-        Warns (``UserWarning``) where the service has no UpdateTimeToLive, and goes on. Raises ``StoreError`` where a
-        table of that name is there which was made for something else, or isn't ready in time.
+        Args:
+            wait_timeout: How long to wait, as a TTL.
+
+        Raises:
+            InvalidTTL: That is not a TTL.
+            StoreError: A table of that name is there which was made for something else, or it isn't ready in time.
         """
         timeout = parse_ttl(wait_timeout, what="wait_timeout")
         self._known = None
         TableMaker(self._table, shards=self._shards).make(timeout)
 
     def insert(self, record: LeaseRecord) -> None:
-        """Keep a new record. Raises ``StoreError`` where its id is taken."""
         try:
             self._put(record, _NEW, {"#id": "id"}, {})
         except ConditionFailed as error:
             raise taken(record.id) from error
 
     def update(self, record: LeaseRecord) -> LeaseRecord:
-        """Replace the stored record of the same id and ``version``; return it as stored, with the next version.
-
-        Raises ``VersionConflict`` where the stored version is another one, ``LeaseNotFound`` where there is none.
-        """
         updated = record.next_version()
         try:
             self._replace(updated)
@@ -135,7 +154,6 @@ class DynamoDBLeaseStore:
         return updated
 
     def get(self, lease_id: str) -> LeaseRecord:
-        """Return one record. Raises ``LeaseNotFound``, and ``StoreError`` where it can't be read."""
         item = self._reader.item(lease_id) if is_key(lease_id) else None
         if item is None:
             raise not_found(lease_id)
@@ -148,12 +166,6 @@ class DynamoDBLeaseStore:
         name: str | None = None,
         integration: str | None = None,
     ) -> Iterator[LeaseRecord]:
-        """Iterate over the records that match, oldest first, among those that there are now.
-
-        For people and for cleaning up after accidents: this reads the whole table (for the ids), then what matches, in
-        steps. With a ``name`` and a ``state`` that is not ``revoked`` it reads the live leases of that name, by an
-        index. What can't be read is logged and left out.
-        """
         wanted = check_state(state)
         if name and wanted in LIVE_STATES:
             ids: Iterator[str] = chain(self._reader.all_of(LIVE, name), self._reader.all_of(LIVE, ended_queue(name)))
@@ -171,28 +183,18 @@ class DynamoDBLeaseStore:
     def due(
         self, now: datetime, *, integrations: Collection[str] | None = None, limit: int | None = None
     ) -> list[LeaseRecord]:
-        """Return the records whose ``due_at`` is not later than ``now``, the most overdue first; at most ``limit``.
-
-        ``integrations`` are the names to look for, ``None`` for all that ever wrote to the table. Costs what is due,
-        not what is stored, and one query for each integration and shard. What can't be read is logged and left out, and
-        doesn't count.
-        """
         moment = to_microseconds(now)
         settings = self._reader.settings()
         names = settings.integrations if integrations is None else set(integrations)
         queues = [due_queue(name, shard) for name in names for shard in range(settings.shards)]
-        found = self._reader.records(self._reader.up_to(DUE, queues, moment, limit), limit)
+        latest = to_microseconds(now + LONGEST_CLAIM)
+        found = self._reader.records(self._reader.due(queues, moment, latest, limit), limit)
         # The index may be behind: what was claimed a moment ago isn't due any more.
-        still = (record for record in found if record.due_at is not None and record.due_at <= now)
+        still = (record for record in found if is_due(record, now))
         return sorted(_first(still, limit), key=_due_at)
 
     def claim(self, lease_id: str, worker: str, until: datetime, now: datetime) -> LeaseRecord | None:
-        """Begin a revocation, for one worker at a time: the lease is ``worker``'s up to ``until``.
-
-        Returns the record as stored, or ``None`` where another worker's claim holds at ``now`` or the lease is revoked
-        already. Raises ``LeaseNotFound``, and ``StoreError`` where the record can't be read.
-        """
-        for _ in range(_CLAIM_TRIES):
+        for _ in range(CLAIM_TRIES):
             record = claimed(self.get(lease_id), worker, until, now)
             if record is None:
                 return None
@@ -201,51 +203,42 @@ class DynamoDBLeaseStore:
             except ConditionFailed:
                 continue  # Changed since it was read: decide again.
             return record
-        msg = f"the record of lease {lease_id} changes too fast to be claimed"
-        raise StoreError(msg, lease_id=lease_id)
+        raise changes_too_fast(lease_id)
 
     def count_live(self, name: str) -> int:
-        """Return how many leases of a dynamic secret are not revoked, by an index that may be a moment behind."""
         return self._reader.count(LIVE, name)
 
-    def purge(self, before: datetime) -> int:
-        """Forget the tombstones of leases revoked before a moment; return how many.
-
-        Reads those alone, and deletes them one by one. Without it DynamoDB's own TTL deletes them, some days later.
-        """
+    def purge(self, before: datetime, *, limit: int | None = None) -> int:
+        # Without this DynamoDB's own TTL deletes tombstones, some days later.
         moment = to_microseconds(before)
-        shards = self._reader.settings().shards
-        old = self._reader.before(REVOKED, map(str, range(shards)), moment)
-        return sum(self._delete_tombstone(lease_id, moment) for lease_id in old)
+        shards = map(str, range(self._reader.settings().shards))
+        old = self._reader.records(self._reader.before(REVOKED, shards, moment, limit), limit)
+        # Whatever an index says: what is a tombstone as it is read now stays one.
+        tombstones = (record for record in old if not record.live and record.revoked_at and record.revoked_at < before)
+        gone = [record.id for record in islice(tombstones, None if limit is None else max(limit, 0))]
+        self._table.delete([key_of(lease_id) for lease_id in gone])
+        return len(gone)
 
+    @override
     def processes(self, place: str) -> list[str]:
-        """Return each different ``record.process`` that begins with ``place``, of live records."""
         shards = self._reader.settings().shards
         return sorted({process for shard in range(shards) for process in self._reader.processes(str(shard), place)})
 
+    @override
     def of_process(self, process: str, *, limit: int | None = None) -> list[LeaseRecord]:
-        """Return the live records with that ``record.process``, oldest first; at most ``limit``.
-
-        What can't be read is logged and left out, and doesn't count.
-        """
         shards = map(str, range(self._reader.settings().shards))
         ids = self._reader.beginning(PROCESS, shards, leases_of(process), limit)
         return _first((record for record in self._reader.records(ids, limit) if record.process == process), limit)
 
+    @override
     def failed(self, integration: str, *, limit: int | None = None) -> list[LeaseRecord]:
-        """Return the records in ``revoking`` that nobody has claimed, by the time of their next attempt.
-
-        What can't be read is logged and left out, and doesn't count.
-        """
         found = self._reader.records(self._reader.all_of(PROCESS, failed_queue(integration), limit), limit)
         return _first((record for record in found if _has_failed(record, integration)), limit)
 
     def close(self) -> None:
-        """Close the connections of this process. Closing twice is fine."""
         self._table.close()
 
     def __repr__(self) -> str:
-        """Show the table's name."""
         return f"DynamoDBLeaseStore({self._table.name!r})"
 
     def _replace(self, record: LeaseRecord) -> None:
@@ -289,30 +282,12 @@ class DynamoDBLeaseStore:
                 ExpressionAttributeNames={"#shards": "shards", "#integrations": "integrations"},
                 ExpressionAttributeValues={
                     ":shards": to_value(self._shards),
-                    ":integrations": {"SS": [integration]},
+                    ":integrations": to_value({integration}),
                 },
                 ReturnValues="ALL_NEW",
             )
             known = self._known = self._reader.to_settings(answer["Attributes"])
         return known
-
-    def _delete_tombstone(self, lease_id: str, before: int) -> bool:
-        """Delete an item if it is an old tombstone; tell whether this call did."""
-        try:
-            self._table.call(
-                "DeleteItem",
-                lease_id=lease_id,
-                Key=key_of(lease_id),
-                ConditionExpression=_OLD_TOMBSTONE,
-                ExpressionAttributeNames={"#state": "state", "#revoked_at": "revoked_at"},
-                ExpressionAttributeValues={
-                    ":state": to_value(LeaseState.REVOKED.value),
-                    ":before": to_value(before),
-                },
-            )
-        except ConditionFailed:
-            return False
-        return True
 
 
 def _first(records: Iterator[LeaseRecord], limit: int | None) -> list[LeaseRecord]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from dynsecrets._aws.client_cache import ClientCache, check_client_options, method_of
+from dynsecrets._aws.client_cache import ClientCache, check_client_options, default_session, method_of
 from dynsecrets._aws.error_codes import DENIED, THROTTLED, code_of, text_of
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig, StoreError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from botocore.config import Config
 
 _TABLE: Final = re.compile(r"(arn:[a-z0-9-]+:dynamodb:[a-z0-9-]*:[0-9]*:table/)?[A-Za-z0-9_.-]{1,255}")
+_BATCH: Final = 25  # Items of one BatchWriteItem (API reference).
+_BATCH_TRIES: Final = 5  # Each of which botocore repeats with pauses, where all of it is throttled.
 _REFUSED: Final = "ConditionalCheckFailedException"
 _SETTINGS: Final = {
     # Not "adaptive": that slows down all calls of a process for one table partition that is busy.
@@ -60,7 +63,7 @@ class Table:
         self._region = region
         self._closed = False
         self._clients = ClientCache(
-            lambda: session or _new_session(), endpoint_url=endpoint_url, config=config, settings=_SETTINGS
+            lambda: session or default_session(), endpoint_url=endpoint_url, config=config, settings=_SETTINGS
         )
 
     def call(self, operation: str, *, lease_id: str | None = None, **arguments: Any) -> dict[str, Any]:
@@ -68,26 +71,50 @@ class Table:
 
         Raises ``ConditionFailed`` where the condition of a write doesn't hold, else ``StoreError``.
         """
-        if operation != "BatchGetItem":
+        if not operation.startswith("Batch"):
             arguments["TableName"] = self.name
-        try:
+        with self._explaining(operation, lease_id):
             answer: dict[str, Any] = method_of(self.client(), operation)(**arguments)
+        return answer
+
+    def delete(self, keys: list[dict[str, Any]]) -> None:
+        """Delete items, many at a time. Raises ``StoreError``."""
+        for start in range(0, len(keys), _BATCH):
+            left = [{"DeleteRequest": {"Key": key}} for key in keys[start : start + _BATCH]]
+            for _ in range(_BATCH_TRIES):
+                answer = self.call("BatchWriteItem", RequestItems={self.name: left})
+                left = [
+                    request for unprocessed in answer.get("UnprocessedItems", {}).values() for request in unprocessed
+                ]
+                if not left:
+                    break
+            else:
+                raise StoreError(f"table {self.name} takes no more calls just now: {len(left)} items were not deleted")
+
+    def pages(self, operation: str, **arguments: Any) -> Iterator[dict[str, Any]]:
+        """Make a call that answers in pages; yield each when it is asked for. Raises ``StoreError``."""
+        from botocore import xform_name
+
+        with self._explaining(operation):
+            pages = iter(self.client().get_paginator(xform_name(operation)).paginate(TableName=self.name, **arguments))
+        while True:
+            with self._explaining(operation):
+                page = next(pages, None)
+            if page is None:
+                return
+            yield page
+
+    @contextmanager
+    def _explaining(self, operation: str, lease_id: str | None = None) -> Iterator[None]:
+        """Raise the library's errors instead of botocore's."""
+        try:
+            yield
         except StoreError:
             raise
         except Exception as error:  # botocore's errors have no common root, and making a client reads files.
             if code_of(error) == _REFUSED:
                 raise ConditionFailed(getattr(error, "response", {}).get("Item")) from error
             raise self._explain(error, operation, lease_id) from error
-        return answer
-
-    def pages(self, operation: str, **arguments: Any) -> Iterator[dict[str, Any]]:
-        """Make a call that answers in pages; yield each when it is asked for."""
-        while True:
-            page = self.call(operation, **arguments)
-            yield page
-            if not page.get("LastEvaluatedKey"):
-                return
-            arguments["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def client(self) -> Any:
         """Return the client of this process."""
@@ -113,9 +140,3 @@ class Table:
             hint = "; the table takes no more calls just now, after several tries: raise its capacity, or use on-demand"
         message = f"{operation} on table {self.name} failed: {says.rstrip(': ')}{hint}"
         return StoreError(message, code=code, operation=operation, lease_id=lease_id)
-
-
-def _new_session() -> boto3.Session:
-    import boto3
-
-    return boto3.Session()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,15 @@ import pytest
 
 from dynsecrets.errors import LeaseNotFound, VersionConflict
 from dynsecrets.model.lifecycle import LeaseState
-from dynsecrets.testing.store_contract.kit import OTHER_WORKER, WORKER, StoreSuite, at_once, claim, ids, process_index
+from dynsecrets.testing.store_contract.kit import (
+    OTHER_WORKER,
+    WORKER,
+    StoreSuite,
+    at_once,
+    claim,
+    ids,
+    process_index,
+)
 from dynsecrets.testing.store_contract.records import MINUTE, NOW, OTHER_PROCESS, PLACE, PROCESS, SECOND, make_record
 
 if TYPE_CHECKING:
@@ -210,35 +217,6 @@ class WorkSuite(StoreSuite):
         assert sorted(index.processes(PLACE)) == [PROCESS, OTHER_PROCESS, f"{PLACE}43|1003"]
         assert elsewhere.owner in index.processes("")
         assert list(index.processes("nowhere")) == []
-
-    def test_is_called_by_a_garbage_collection(self, store: LeaseStore) -> None:
-        """Code that a garbage collection runs in the middle of a call may call the store: nothing waits for itself."""
-        inner, outer = [make_record() for _ in range(3)], [make_record(state="active") for _ in range(30)]
-
-        class Garbage:
-            """What calls the store when it is collected, as a generator does that holds a lease."""
-
-            def __init__(self, record: LeaseRecord) -> None:
-                self.itself, self.record = self, record
-
-            def __del__(self) -> None:
-                store.insert(self.record)
-                store.update(claim(store, self.record.id).revoked(now=NOW))
-                list(store.due(NOW))
-
-        def work() -> None:
-            for i, record in enumerate(outer):
-                if i % 10 == 0:
-                    Garbage(inner[i // 10])
-                store.insert(record)
-                store.update(claim(store, record.id).revoked(now=NOW))
-
-        with self.collecting_garbage_all_the_time():
-            self.run_to_its_end(work)
-            gc.collect()
-
-        assert [store.get(record.id).state for record in (*inner, *outer)] == [LeaseState.REVOKED] * 33
-        assert store.count_live("AWS_USER") == 0
 
     def test_finds_leases_of_a_process(self, store: LeaseStore) -> None:
         """Live leases that depend on a process are found, oldest first, until they depend on it no more."""

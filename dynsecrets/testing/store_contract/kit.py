@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pytest
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 #: How many threads get in each other's way.
 THREADS: Final = 8
-_LONGEST_S: Final = 60
 WORKER: Final = f"{PROCESS}#1"
 OTHER_WORKER: Final = f"{OTHER_PROCESS}#1"
 
@@ -42,26 +39,7 @@ class StoreSuite:
         """The store under test."""
         store = self.make_store()
         yield store
-        if not getattr(self, "_hangs", False):
-            store.close()
-
-    @contextmanager
-    def collecting_garbage_all_the_time(self) -> Iterator[None]:
-        """Have garbage collected as often as can be."""
-        threshold = gc.get_threshold()
-        gc.set_threshold(1)
-        try:
-            yield
-        finally:
-            gc.set_threshold(*threshold)
-
-    def run_to_its_end(self, work: Callable[[], None]) -> None:
-        """Do work that may wait for itself for ever, and fail where it does."""
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        thread.join(_LONGEST_S)
-        self._hangs = thread.is_alive()
-        assert not self._hangs, "the store waits for a lock that this very thread holds"
+        store.close()
 
     def corrupt_or_skip(self, store: LeaseStore, lease_id: str) -> None:
         """Make the stored record unreadable, or skip the test."""

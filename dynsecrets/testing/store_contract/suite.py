@@ -12,12 +12,13 @@ It needs pytest, and no plugin or fixture of anybody.
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 
 from dynsecrets.errors import InvalidConfig, LeaseNotFound, StoreError
 from dynsecrets.model.lifecycle import LeaseState
-from dynsecrets.stores.base import LeaseStore
+from dynsecrets.stores.base import LeaseStore, takes_limit
 from dynsecrets.testing.store_contract.claims import WorkSuite
 from dynsecrets.testing.store_contract.kit import WORKER, claim, ids
 from dynsecrets.testing.store_contract.records import MINUTE, NOW, SECOND, make_record
@@ -126,15 +127,18 @@ class LeaseStoreContract(WritingSuite, WorkSuite):
             store.get(old[0].id)
 
     def test_forgets_as_many_as_it_is_asked_to(self, store: LeaseStore) -> None:
-        """``limit`` bounds how many tombstones are forgotten, the oldest first."""
+        """``limit`` bounds how many tombstones are forgotten, the oldest first, where a store takes it."""
+        if not takes_limit(store):
+            pytest.skip("this store forgets all old tombstones at once")
+        bounded: Any = store
         records = [make_record(state="revoked", revoked_at=NOW - i * MINUTE) for i in (3, 1, 2)]
         for record in records:
             store.insert(record)
 
-        assert store.purge(NOW, limit=0) == 0
-        assert store.purge(NOW, limit=2) == 2
+        assert bounded.purge(NOW, limit=0) == 0
+        assert bounded.purge(NOW, limit=2) == 2
         assert ids(store.records()) == {records[1].id}
-        assert store.purge(NOW, limit=2) == 1
+        assert bounded.purge(NOW, limit=2) == 1
 
     def test_leaves_out_what_cannot_be_read(self, store: LeaseStore, caplog: pytest.LogCaptureFixture) -> None:
         """An unreadable record is logged and hides no other one, also where only some are asked for."""

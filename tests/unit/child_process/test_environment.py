@@ -61,6 +61,7 @@ def test_region_and_endpoint_go_with_the_credentials() -> None:
     """A child finds the place where its credentials are good."""
     assert add_aws({}, LEASED, preserve=False, region="eu-west-1", endpoint_url="http://127.0.0.1:5000") == {
         **LEASED,
+        "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_REGION": "eu-west-1",
         "AWS_DEFAULT_REGION": "eu-west-1",
         "AWS_ENDPOINT_URL": "http://127.0.0.1:5000",
@@ -70,7 +71,7 @@ def test_region_and_endpoint_go_with_the_credentials() -> None:
 @pytest.mark.parametrize("name", ["AWS_REGION", "AWS_DEFAULT_REGION"])
 def test_somebodys_own_region_and_endpoint_win(name: str) -> None:
     """A region and an endpoint that are set already stay."""
-    own = {name: "us-west-2", "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
+    own = {name: "us-west-2", "AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_EC2_METADATA_DISABLED": "false"}
 
     assert add_aws(own, LEASED, preserve=False, region="eu-west-1", endpoint_url="http://x") == {**LEASED, **own}
 
@@ -115,6 +116,7 @@ def test_no_proxy_is_asked_for_loopback(before: dict[str, str], after: dict[str,
         ("credentials", "[default]\naws_access_key_id = a\naws_secret_access_key = b\n", True),
         ("credentials", "[work]\naws_access_key_id = a\n", False),
         ("credentials", "not a file of that kind", True),
+        ("credentials", "\ufeff[ default ]\naws_access_key_id = a\n", True),
         ("config", "[default]\nregion = eu-west-1\n", False),
         ("config", "[default]\nregion = eu-west-1\nsso_session = s\n", True),
         ("config", "[profile default]\ncredential_process = x\n", True),
@@ -127,8 +129,8 @@ def test_default_profiles_with_credentials_are_hidden(name: str, text: str, hidd
     (tmp_path / ".aws" / name).write_text(text)
     variable = {"credentials": "AWS_SHARED_CREDENTIALS_FILE", "config": "AWS_CONFIG_FILE"}[name]
 
-    assert hide_defaults({"HOME": str(tmp_path)}, ()) == ({variable: "/dev/null"} if hidden else {})
-    assert hide_defaults({"HOME": str(tmp_path)}, {variable}) == {}
+    assert hide_defaults({"HOME": str(tmp_path)}, (), endpoint=False) == ({variable: "/dev/null"} if hidden else {})
+    assert hide_defaults({"HOME": str(tmp_path)}, {variable}, endpoint=False) == {}
 
 
 def test_a_shared_file_elsewhere_is_looked_at(tmp_path: Path) -> None:
@@ -137,4 +139,32 @@ def test_a_shared_file_elsewhere_is_looked_at(tmp_path: Path) -> None:
 
     for path in ("~/mine", str(tmp_path / "mine")):
         environment = {"HOME": str(tmp_path), "AWS_SHARED_CREDENTIALS_FILE": path}
-        assert hide_defaults(environment, ()) == {"AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
+        assert hide_defaults(environment, (), endpoint=False) == {"AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
+
+
+def test_files_of_older_sdks_are_hidden_where_there_is_an_endpoint(tmp_path: Path) -> None:
+    """Java v1 knows the credentials file by a variable of its own, and botocore reads boto 2's files."""
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "credentials").write_text("[default]\naws_access_key_id = a\n")
+    (tmp_path / ".boto").write_text("[Credentials]\naws_access_key_id = a\n")
+
+    assert hide_defaults({"HOME": str(tmp_path)}, {"AWS_SHARED_CREDENTIALS_FILE"}, endpoint=True) == {
+        "AWS_CREDENTIAL_PROFILES_FILE": "/dev/null",
+        "BOTO_CONFIG": "/dev/null",
+    }
+    assert hide_defaults({"HOME": str(tmp_path), "BOTO_CONFIG": "/no/such/file"}, (), endpoint=True).keys() == {
+        "AWS_CREDENTIAL_PROFILES_FILE",
+        "AWS_SHARED_CREDENTIALS_FILE",
+    }
+
+
+def test_a_user_without_a_home_has_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container there may be neither a home nor a name; then there is nothing to hide."""
+
+    def nobody(_: object) -> None:
+        raise KeyError("uid not found")
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+
+    assert hide_defaults({}, (), endpoint=True) == {}

@@ -146,6 +146,19 @@ def test_aws_gives_the_lease_under_the_sdks_names(aws: Any, keys: World, dump: D
         assert dump.environment[f"AWS_{name}"] == dump.environment[f"AWS_USER_{name}"]
 
 
+@pytest.mark.parametrize(("preserve", "hidden"), [(False, True), (["AWS_SHARED_CREDENTIALS_FILE"], False)])
+def test_a_default_profile_with_keys_is_hidden(
+    preserve: Any, hidden: bool, keys: World, dump: Dump, tmp_path: Path
+) -> None:
+    """The .NET SDK asks the default profile before the environment, so that would win over the lease."""
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "credentials").write_text("[default]\naws_access_key_id = AKIAOTHER\n")
+
+    config_of(keys).run(dump.argv, env={"HOME": str(tmp_path)}, aws=True, preserve_env=preserve)
+
+    assert (dump.environment.get("AWS_SHARED_CREDENTIALS_FILE") == os.devnull) is hidden
+
+
 def test_with_renewal_there_is_no_key_in_the_environment(keys: World, dump: Dump) -> None:
     """Only the endpoint is told; the values of the renewed secret are left out, others' stay."""
     config_of(keys, "AWS_USER", "OTHER").run(dump.argv, env={}, aws="AWS_USER", renew=True)

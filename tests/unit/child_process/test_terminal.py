@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import shutil
 import sys
@@ -263,6 +264,18 @@ def test_a_hangup_reaches_the_child(folder: Folder) -> None:
     with OnTerminal(folder, folder.command(*folder.sleeping())) as terminal:
         folder.until("ready")
         terminal.process.send_signal(1)
+
+        assert folder.result()["status"] == 129
+        assert folder.live() == []
+
+
+def test_a_terminal_that_is_closed(folder: Folder) -> None:
+    """When a window is closed the system sends SIGHUP and SIGCONT together: the child is told, and nothing is left."""
+    with OnTerminal(folder, folder.command(*folder.sleeping())) as terminal:
+        folder.until("ready")
+        with open(os.devnull) as nothing:
+            os.dup2(nothing.fileno(), terminal._slave)
+            os.dup2(nothing.fileno(), terminal.master)
 
         assert folder.result()["status"] == 129
         assert folder.live() == []

@@ -16,6 +16,7 @@ import pytest
 from dynsecrets.cli.commands import download
 from dynsecrets.delivery.formats import FORMATS
 from support.cli import PASSWORD, TOML, Workplace, only_line, workplace
+from support.processes import wait_until
 
 if TYPE_CHECKING:
     from support.accounts import Account
@@ -228,6 +229,50 @@ def test_an_interrupt_revokes(number: signal.Signals, status: int, tmp_path: Pat
     assert "Traceback" not in errors
     assert not (work.folder / "x.env").exists()
     assert aws.users() == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+@pytest.mark.parametrize(
+    "command", [("secrets", "download", "x.env"), ("run", "--", "true"), ("run", "--renew", "true")], ids=" ".join
+)
+def test_a_key_that_does_not_work_is_not_waited_for(
+    command: tuple[str, ...], tmp_path: Path, aws: Account, proxy: Proxy
+) -> None:
+    """A signal while a key is awaited ends the command within seconds, not after the minute that it may take."""
+    work = workplace(tmp_path / "work", aws, url=proxy.url)
+    proxy.fail("GetCallerIdentity", ("InvalidClientTokenId", 403), times=None)
+    process = work.start(*command)
+    wait_until(lambda: proxy.count("GetCallerIdentity") > 1, "the wait for the key")
+
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+
+    assert process.returncode == 143
+    assert aws.users() == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+@pytest.mark.parametrize("command", [("secrets", "download", "x.env"), ("run", "--", "true")], ids=" ".join)
+def test_a_second_signal_ends_it_at_once(command: tuple[str, ...], tmp_path: Path, aws: Account, proxy: Proxy) -> None:
+    """Where AWS never answers, the first Ctrl-C says what is waited for; the second ends it and names what is left."""
+    work = workplace(tmp_path / "work", aws, url=proxy.url)
+    held = proxy.fail("CreateUser", "hold")
+    process = work.start(*command)
+    assert process.stderr is not None
+    wait_until(lambda: proxy.count("CreateUser") > 0, "the user")
+
+    process.send_signal(signal.SIGINT)
+    explained = process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    last = process.stderr.readline()
+    process.wait(20)
+    held.release()
+    process.communicate()
+
+    (lease,) = work.leases()
+    assert process.returncode == 130
+    assert f"AWS_USER ({lease['id']})" in explained
+    assert lease["id"] in last
 
 
 def test_a_store_in_memory_is_refused(work: Workplace, aws: Account) -> None:

@@ -6,12 +6,15 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
+import termios
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dynsecrets.project_file import MINIMAL
+from support.children import Folder, OnTerminal
 from support.cli import PASSWORD, TOML, Workplace, only_line, workplace
 from support.processes import wait_until
 
@@ -66,6 +69,18 @@ def test_with_renew_the_child_gets_an_endpoint(work: Workplace) -> None:
     environment, _ = seen(work)
     assert environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"].startswith("http://127.0.0.1:")
     assert not {"AWS_ACCESS_KEY_ID", "AWS_USER_ACCESS_KEY_ID"} & environment.keys()
+
+
+def test_names_can_be_transformed(work: Workplace, aws: Account) -> None:
+    """``--name-transformer`` spells the names as the command wants them; what it can't have leases nothing."""
+    done = work.run("run", "--name-transformer", "tf-var", "--", "sh", "-c", "echo $TF_VAR_database_password")
+    refused = work.run("run", "--name-transformer", "lower-kebab", "--", "touch", "started")
+
+    assert (done.returncode, done.stdout) == (0, f"{PASSWORD}\n"), done.stderr
+    assert refused.returncode == 1
+    assert "can't be the name of an environment variable, which a child needs" in only_line(refused)
+    assert not work.folder.joinpath("started").exists()
+    assert len(work.leases("--all")) == 1
 
 
 def test_what_is_preserved_wins(work: Workplace) -> None:
@@ -230,3 +245,61 @@ def test_a_terminal_is_told_what_takes_long(tmp_path: Path, aws: Account, proxy:
     assert "making the user of AWS_USER ..." in before
     assert before.endswith("\r\x1b[K")
     assert "making" not in after
+
+
+def with_mfa(tmp_path: Path, aws: Account) -> tuple[OnTerminal, Workplace]:
+    """Start a run at a terminal whose integration has a role with MFA, so that a code is asked for."""
+    (tmp_path / "config").write_text(
+        f"[profile base]\naws_access_key_id = {aws.access_key_id}\naws_secret_access_key = {aws.secret_access_key}\n"
+        f"[profile boss]\nrole_arn = arn:aws:iam::{aws.id}:role/boss\nsource_profile = base\n"
+        f"mfa_serial = arn:aws:iam::{aws.id}:mfa/ann\n"
+    )
+    work = workplace(tmp_path / "work", aws)
+    work.write(TOML.replace('"aws-iam"', '"aws-iam"\nprofile = "boss"'))
+    variables = {name: value for name, value in work.environment.items() if not name.endswith("_KEY")}
+    variables |= {"AWS_CONFIG_FILE": str(tmp_path / "config"), "DYNSECRETS_CONFIG_FILE": str(work.file)}
+    command = work.command("run", "--", "sh", "-c", "echo child runs")
+    return OnTerminal(Folder(tmp_path), command, **{**variables, "TERM": "xterm"}), work
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize(("key", "status"), [("\x03", 130), ("\x1c", 131), ("", 143)], ids=ascii)
+def test_a_prompt_for_a_code_can_be_left(key: str, status: int, tmp_path: Path, aws: Account) -> None:
+    r"""While boto3 asks for an MFA device's code, Ctrl-C, Ctrl-\ and SIGTERM end the command, and the echo is on."""
+    terminal, _ = with_mfa(tmp_path, aws)
+    with terminal:
+        before = termios.tcgetattr(terminal.master)
+        terminal.until("Enter MFA code")
+        wait_until(lambda: termios.tcgetattr(terminal.master) != before, "the echo to be off")
+        terminal.type(key) if key else terminal.process.terminate()
+
+        assert terminal.process.wait(60) == status
+        assert termios.tcgetattr(terminal.master) == before
+    assert aws.users() == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_prompt_for_a_code_is_answered(tmp_path: Path, aws: Account) -> None:
+    """The code is asked for once, and is not wiped away; then the command runs."""
+    terminal, _ = with_mfa(tmp_path, aws)
+    with terminal:
+        terminal.until("Enter MFA code")
+        # For longer than it takes until progress is shown.
+        with pytest.raises(subprocess.TimeoutExpired):
+            terminal.process.wait(1.5)
+        terminal.type("123456\n")
+        shown = terminal.until("child runs")
+
+        assert terminal.process.wait(60) == 0
+    assert "\x1b[K" not in shown.partition("\n")[0]
+    assert "Enter MFA code" not in shown
+
+
+def test_modules_of_the_folder_are_not_the_standard_library_s(work: Workplace) -> None:
+    """``python -m dynsecrets`` in a folder with a secrets.py of somebody's doesn't take that for Python's."""
+    for name in ("secrets", "signal", "json", "typing", "logging", "queue", "http", "socket"):
+        work.folder.joinpath(f"{name}.py").write_text(f"raise SystemExit('the folder has a {name}.py')")
+
+    done = work.run("run", "--", "sh", "-c", "exit 3")
+
+    assert (done.returncode, done.stderr) == (3, "")

@@ -66,7 +66,7 @@ def test_what_another_integration_has_leased_is_known(listing: World) -> None:
     other.live, other.created = listing.integration.live, listing.integration.created
     leased = listing.manager.issue(DynamicSecretConfig("OTHER", other, wait=None), "24h")
     listing.store.insert(make_record(handle={"role": "of another kind"}, integration="postgresql"))
-    listing.clock.advance(3600)
+    listing.clock.leap(3600)
 
     report = listing.manager.sweep_orphans(listing.integration, dry_run=False)
 

@@ -126,7 +126,7 @@ class TestReleased:
         """``ReapReport.released`` has what a reaper gave back, which is no failure and not revoked."""
         given = world.issue()
         world.die()
-        world.clock.advance(TTL_S)
+        world.clock.leap(TTL_S)
         leave(world, ended=False)
 
         report = world.another().reap(integrations=[world.integration])
@@ -168,9 +168,9 @@ class TestBoth:
         given = left(world, ended=ended)
         world.die()
         another = world.another()
-        world.clock.advance(LATER_S - 1)
+        world.clock.leap(LATER_S - 1)
         early = another.reap(integrations=[world.integration])
-        world.clock.advance(1)
+        world.clock.leap(1)
 
         assert early == ReapReport()
         assert another.reap(integrations=[world.integration]) == ReapReport(revoked=[given.id])
@@ -254,7 +254,7 @@ class TestBoth:
             world.store.fail("update", StoreError("down"))
             given.revoke()
             leave(world, ended=ended)
-            world.clock.advance(121)
+            world.clock.leap(121)
 
             report = world.another().reap(integrations=[world.integration])
 

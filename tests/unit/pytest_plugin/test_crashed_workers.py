@@ -62,6 +62,16 @@ def test_counts_what_the_process_leased(gone: ProcessIdentity) -> None:
     assert "leased by test_a.py::test_it: left by a worker that crashed; the next run that leases revokes it" in of_live
 
 
+def test_what_ends_later_is_no_leak(gone: ProcessIdentity) -> None:
+    """A lease that the worker gave back before it crashed was revoked as far as that can be."""
+    store, now = MemoryLeaseStore(), datetime.now(UTC)
+    kept(store, gone, state="revoking", ended_at=now, next_attempt_at=now + timedelta(hours=1))
+
+    totals = account(store, crashed(gone))
+
+    assert (totals.issued, totals.revoked, totals.leaks) == (1, 1, [])
+
+
 def test_leaves_others_alone(gone: ProcessIdentity) -> None:
     """Records of other processes, of another one with the same pid, and of a process that lives are not counted."""
     store = MemoryLeaseStore()

@@ -435,3 +435,95 @@ def refused(dynsecrets_user):
     assert result.ret == 1
     assert summary(result) == "1 lease issued, 0 revoked, 1 leaked"
     result.stdout.fnmatch_lines([f"LEAKED * of AWS_USER, leased by test_project.py::test_it: *{fate}*"])
+
+
+#: A manager of the project's own, which the plugin hears nothing of.
+OWN_MANAGER = """
+from dynsecrets import LeaseManager, MemoryLeaseStore
+
+@pytest.fixture(scope="session")
+def dynsecrets_manager():
+    return LeaseManager(MemoryLeaseStore())
+"""
+
+
+@pytest.mark.parametrize("ended", [True, False])
+@pytest.mark.parametrize("manager", ["", OWN_MANAGER], ids=["plugin", "project"])
+def test_what_a_third_party_ends_later_is_no_leak(project: Project, ended: bool, manager: str) -> None:
+    """A lease that was given back, or of which something is taken away later, was revoked as far as a test can."""
+    conftest = MEMORY.replace(
+        "aws = MemoryIntegration()",
+        f"""
+from datetime import UTC, datetime, timedelta
+from dynsecrets import Remainder
+
+class Later(MemoryIntegration):
+    def revoke(self, handle):
+        return Remainder({ended}, datetime.now(UTC) + timedelta(minutes=5))
+
+aws = Later()
+""",
+    )
+
+    result = project.run("def test_it(dynsecrets_user): pass\n", conftest=conftest + manager)
+
+    result.assert_outcomes(passed=1)
+    assert result.ret == 0
+    assert summary(result) == "1 lease issued, 1 revoked, 0 leaked"
+
+
+def test_a_cache_that_is_removed_loses_no_lease(project: Project, aws_env: Account) -> None:
+    """Where pytest's cache is removed during the run, what was leased before and after that is found."""
+    killed = """
+import os, shutil, signal
+
+def test_it(dynsecrets_lease, dynsecrets_config):
+    dynsecrets_lease(dynsecrets_config)
+    shutil.rmtree(".pytest_cache")
+    dynsecrets_lease(dynsecrets_config)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert project.start(killed, conftest=AWS).ret == -9
+    left = aws_env.users()
+
+    result = project.start("def test_it(dynsecrets_user): pass\n", conftest=AWS)
+
+    assert len(left) == 2
+    assert summary(result) == "1 lease issued, 1 revoked, 0 leaked; 2 of an earlier run revoked"
+    assert aws_env.users() == []
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["ended", "released"])
+@pytest.mark.parametrize(
+    "fixture", ["dynsecrets_lease(dynsecrets_config)", "dynsecrets_manager.issue(dynsecrets_config)"]
+)
+def test_what_is_left_for_later_is_no_leak(project: Project, ended: bool, fixture: str) -> None:
+    """A lease that the third party takes away later was given back, and fails no run."""
+    conftest = f"""
+from datetime import UTC, datetime, timedelta
+import pytest
+from dynsecrets import DynamicSecretConfig, Remainder
+from dynsecrets.testing import MemoryIntegration
+
+class Slow(MemoryIntegration):
+    def revoke(self, handle):
+        return Remainder({ended}, datetime.now(UTC) + timedelta(hours=1))
+
+CONFIG = DynamicSecretConfig("AWS_USER", Slow())
+
+@pytest.fixture(scope="session")
+def dynsecrets_config():
+    return CONFIG
+"""
+
+    result = project.start(
+        f"""
+def test_it(dynsecrets_lease, dynsecrets_manager, dynsecrets_config):
+    {fixture}.revoke()
+""",
+        conftest=conftest,
+    )
+
+    result.assert_outcomes(passed=1)
+    assert result.ret == 0
+    assert summary(result) == "1 lease issued, 1 revoked, 0 leaked"

@@ -13,12 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-#: A body of a class whose lock can't be taken again by its thread.
-_DEADLOCK = """lock = __import__('threading').Lock()
-                def insert(self, record):
-                    with self.lock: super().insert(record)"""
-
-
 @pytest.fixture
 def run_suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], pytest.RunResult]:
     """Run the suite in a project of its own, on a store whose class has the given body; no plugins are there."""
@@ -67,10 +61,6 @@ def test_needs_nothing_but_a_store(run_suite: Callable[[str], pytest.RunResult])
         (
             "def due(self, now, **options): return [r for r in super().due(now, **options) if r.due_at <= now]",
             "*test_lets_claims_of_wrong_clocks_lapse*",
-        ),
-        (
-            _DEADLOCK,
-            "*test_is_called_by_a_garbage_collection*",
         ),
         ("def count_live(self, name): return 0", "*test_counts_what_lives*"),
         ("def update(self, record): return record", "*test_updates_to_the_next_version*"),

@@ -186,3 +186,96 @@ def test_the_leased_session_has_region_and_endpoint_of_the_integration(
         assert elsewhere.region_name == "eu-west-1"
         assert elsewhere.client("s3").meta.endpoint_url == "http://127.0.0.1:1"
         assert isinstance(session, boto3.Session)
+
+
+@pytest.fixture
+def profile(aws: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A profile with settings of many kinds; the default profile, and none, have others."""
+    config = tmp_path / "config"
+    keys = f"aws_access_key_id = {aws.access_key_id}\naws_secret_access_key = {aws.secret_access_key}\n"
+    config.write_text(
+        f"[profile leaser]\nregion = eu-west-3\nservices = here\nmax_attempts = 7\nretry_mode = standard\n"
+        f"use_dualstack_endpoint = true\n{keys}"
+        f"[services here]\niam =\n  endpoint_url = {aws.url}\nsts =\n  endpoint_url = {aws.url}\n"
+        "s3 =\n  endpoint_url = http://127.0.0.1:7\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    return "leaser"
+
+
+@pytest.mark.parametrize("way", ["profile", "session", "environment", "default session"])
+def test_all_settings_of_a_profile_are_carried_to_leased_sessions(
+    profile: str, manager: LeaseManager, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Not region and endpoint alone: endpoints by service, retries, kinds of endpoints."""
+    options: dict[str, Any] = {}
+    if way == "profile":
+        options["profile"] = profile
+    elif way == "session":
+        options["session"] = boto3.Session(profile_name=profile)
+    elif way == "environment":
+        monkeypatch.setenv("AWS_PROFILE", profile)
+    elif way == "default session":
+        boto3.setup_default_session(profile_name=profile)
+    integration = Integration.aws_iam(**options)
+
+    with lease(DynamicSecretConfig("AWS_USER", integration), manager=manager) as creds:
+        session = creds.session()
+        s3: Any = session.client("s3")
+        ec2 = session.client("ec2")
+        identity = session.client("sts").get_caller_identity()
+        elsewhere = creds.session(region_name="eu-west-1").client("ec2")
+
+    assert identity["Arn"] == creds.arn
+    assert (s3.meta.endpoint_url, s3.meta.region_name) == ("http://127.0.0.1:7", "eu-west-3")
+    assert s3.meta.config.retries == {"mode": "standard", "total_max_attempts": 7}
+    assert ec2.meta.endpoint_url == "https://ec2.eu-west-3.api.aws"
+    assert elsewhere.meta.endpoint_url == "https://ec2.eu-west-1.api.aws"
+    assert integration.clients.iam().meta.config.retries == {"mode": "standard", "total_max_attempts": 7}
+
+
+@pytest.mark.parametrize(
+    ("lines", "endpoint"),
+    [
+        ("", None),
+        ("endpoint_url = http://here\n", "http://here"),
+        ("endpoint_url = http://here\nignore_configured_endpoint_urls = true\n", None),
+    ],
+)
+def test_settings_for_a_child_are_the_profiles_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, endpoint: str | None
+) -> None:
+    """A child doesn't get the profile, since it would get its credentials: it is told region and endpoint."""
+    (tmp_path / "config").write_text(f"[profile leaser]\nregion = eu-west-3\n{lines}")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+
+    settings = Integration.aws_iam(profile="leaser").aws_settings()
+
+    assert settings == {"region_name": "eu-west-3", "endpoint_url": endpoint}
+    assert Integration.aws_iam(profile="leaser", endpoint_url="http://there").aws_settings()["endpoint_url"] == (
+        "http://there"
+    )
+
+
+def test_retries_of_the_environment_win_over_the_librarys(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS_MAX_ATTEMPTS holds for every client of the process, and for these; without it the library has its own."""
+    own = Integration.aws_iam(session=aws.session()).clients.iam().meta.config.retries
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+
+    asked = Integration.aws_iam(session=aws.session()).clients.iam().meta.config.retries
+
+    assert own == {"mode": "adaptive", "total_max_attempts": 5}
+    assert asked["total_max_attempts"] == 2
+
+
+def test_the_way_out_of_the_network_is_carried_to_leased_sessions(aws: Account, manager: LeaseManager) -> None:
+    """Proxies and kinds of endpoints are; time-outs and retries of IAM's calls are not the application's."""
+    config = Config(proxies={"https": "http://127.0.0.1:3128"}, use_fips_endpoint=True, read_timeout=3)
+    integration = Integration.aws_iam(session=aws.session(), endpoint_url=aws.url, botocore_config=config)
+
+    with lease(DynamicSecretConfig("AWS_USER", integration, wait=None), manager=manager) as creds:
+        used: Any = creds.session().client("s3").meta.config
+
+    assert used.proxies == {"https": "http://127.0.0.1:3128"}
+    assert used.use_fips_endpoint
+    assert used.read_timeout == 60

@@ -145,11 +145,11 @@ class TestManagedPolicies:
         ids=safe_repr,
     )
     def test_everything_else_is_refused(self, arn: object) -> None:
-        """What is no ARN of a managed policy is refused with what was given and an example."""
+        """What is not the ARN of a managed policy is refused with what was given and an example."""
         with pytest.raises(InvalidConfig) as caught:
             check_policy_arn(arn, what="permissions_boundary")
 
-        assert f"permissions_boundary {safe_repr(arn)} is no ARN of a managed policy" in str(caught.value)
+        assert f"permissions_boundary {safe_repr(arn)} is not the ARN of a managed policy" in str(caught.value)
 
     def test_ten_are_accepted_and_no_more(self) -> None:
         """A user takes ten managed policies."""

@@ -432,11 +432,14 @@ def test_no_attempt_is_sent_too_late(watched: AwsIamIntegration, proxy: Proxy, m
         SimpleNamespace(steady=lambda: asleep.pop() if asleep else 91),
     )
     proxy.fail("CreateUser", "drop_after")
+    plan = planned_ago(watched, 0)
 
     with pytest.raises(ProvisionError, match="not sent") as caught:
-        watched.provision(planned_ago(watched, 0), config_of(watched), timedelta(minutes=15))
+        watched.provision(plan, config_of(watched), timedelta(minutes=15))
 
-    assert caught.value.handle is None
+    assert caught.value.handle is not None
+    assert caught.value.handle["user_name"] == plan["user_name"]
+    assert "asked_at" in caught.value.handle
     assert proxy.actions("iam") == ["CreateUser"]
 
 
@@ -536,6 +539,56 @@ def test_nothing_outside_of_path_and_prefix_is_deleted(watched: AwsIamIntegratio
     assert proxy.actions("iam") == []
 
 
+def test_a_user_under_another_path_is_not_touched_though_the_credentials_could(
+    watched: AwsIamIntegration, make_integration: Callable[..., AwsIamIntegration], aws: Account, proxy: Proxy
+) -> None:
+    """The record's path can have been changed; AWS's own word is asked for where a name isn't this process's own."""
+    iam = aws.client("iam")
+    plan = make_integration(proxy.url).plan(config_of(watched))
+    iam.create_user(UserName=plan["user_name"], Path="/team/")
+    iam.create_access_key(UserName=plan["user_name"])
+
+    with pytest.raises(RevocationError, match=r"under another path.*nothing was deleted"):
+        watched.revoke(plan)
+
+    assert aws.users("/team/") == [plan["user_name"]]
+    assert proxy.actions("iam") == ["GetUser"]
+
+
+def test_who_may_not_ask_for_the_path_is_told_it_by_a_refusal_or_cannot_reach_it(
+    watched: AwsIamIntegration, make_integration: Callable[..., AwsIamIntegration], aws: Account, proxy: Proxy
+) -> None:
+    """A refusal may name the user's ARN; else the credentials are limited to the path, and that isn't asked again."""
+    other = make_integration(proxy.url)
+    elsewhere, ours, more = (other.plan(config_of(watched)) for _ in range(3))
+    for plan in (ours, more):
+        aws.client("iam").create_user(UserName=plan["user_name"], Path=plan["path"])
+    arn = f"arn:aws:iam::123456789012:user/team/{elsewhere['user_name']}"
+    message = f"User: arn:aws:iam::1:user/me is not authorized to perform: iam:GetUser on resource: {arn} because"
+    proxy.fail("GetUser", "AccessDenied", message=message)
+
+    with pytest.raises(RevocationError, match="under another path"):
+        make_integration(proxy.url).revoke(elsewhere)
+    proxy.fail("GetUser", "AccessDenied", times=None)
+    watched.revoke(ours)
+    watched.revoke(more)
+
+    assert proxy.count("GetUser") == 2
+    assert aws.users() == []
+
+
+def test_a_record_of_this_process_needs_no_asking(
+    watched: AwsIamIntegration, manager: LeaseManager, proxy: Proxy
+) -> None:
+    """What was leased here was made under the path: three calls revoke it."""
+    creds = manager.issue(config_of(watched))
+    proxy.clear()
+
+    manager.revoke(creds.id)
+
+    assert "GetUser" not in proxy.actions("iam")
+
+
 def test_an_absence_is_proved_with_what_the_account_demands(
     watched: AwsIamIntegration, manager: LeaseManager, aws: Account, proxy: Proxy
 ) -> None:
@@ -585,6 +638,44 @@ def test_no_such_user_is_not_believed_in_another_account(
     assert manager.get(creds.id).state == "revoking"
 
 
+def test_a_plan_names_its_account_as_soon_as_one_is_known(
+    direct: AwsIamIntegration, manager: LeaseManager, moto_server: Any
+) -> None:
+    """Integrations of one name and two accounts share a store: what was just planned isn't closed by the wrong one."""
+    from support.integrations import integration_of
+
+    first = direct.plan(config_of(direct))
+    creds = manager.issue(config_of(direct))
+    plan = planned_ago(direct, 3600)
+    elsewhere = integration_of(moto_server.new_account())
+
+    with pytest.raises(RevocationError, match="was made in account"):
+        elsewhere.revoke(plan)
+
+    assert "account" not in first, "nobody is asked before a plan is made"
+    assert plan["account"] == creds.arn.split(":")[4]
+
+
+def test_a_session_that_iam_refuses_is_explained(
+    watched: AwsIamIntegration, manager: LeaseManager, proxy: Proxy
+) -> None:
+    """Keys of GetSessionToken without MFA, as aws-vault makes them, are valid everywhere but here."""
+    proxy.fail("CreateUser", ("InvalidClientTokenId", 403), times=None)
+
+    with pytest.raises(ProvisionError, match=r"GetSessionToken unless they were made with MFA.*--no-session"):
+        manager.issue(config_of(watched))
+
+
+def test_the_resource_may_name_the_prefix_too(direct: AwsIamIntegration) -> None:
+    """Other applications may lease users below the same path; the seed's policy names the path alone."""
+    document = direct.required_policy(by_prefix=True, sweep=True)
+
+    assert [statement["Resource"] for statement in document["Statement"]] == [
+        "arn:aws:iam::*:user/dynsecrets/Dynsecrets-Dynamic-*",
+        "arn:aws:iam::*:user/dynsecrets/*",
+    ]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -616,3 +707,139 @@ def test_bad_arguments_are_refused_at_once(
         make_integration(proxy.url, **wrong)
 
     assert proxy.calls == []
+
+
+class TimeLimit(Exception):
+    """What a time limit raises, wherever the process is just then."""
+
+
+@pytest.mark.parametrize("event", ["after-call", "response-received"])
+def test_a_user_that_was_made_is_deleted_whatever_is_raised_after_the_answer(
+    watched: AwsIamIntegration, manager: LeaseManager, aws: Account, event: str
+) -> None:
+    """Only a refusal, or a request that never left, proves that nothing was made."""
+
+    def interrupt(**_: Any) -> None:
+        raise TimeLimit
+
+    watched.clients.iam().meta.events.register(f"{event}.iam.CreateUser", interrupt)
+
+    with pytest.raises(ProvisionError, match="TimeLimit"):
+        manager.issue(config_of(watched))
+
+    assert aws.users() == []
+
+
+def test_an_interrupt_before_anything_was_sent_needs_no_cleaning_up(
+    watched: AwsIamIntegration, manager: LeaseManager, proxy: Proxy
+) -> None:
+    """Ctrl-C is not followed by looking for a user that can't be there."""
+
+    def interrupt(**_: Any) -> None:
+        raise KeyboardInterrupt
+
+    watched.clients.iam().meta.events.register("before-call.iam.CreateUser", interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        manager.issue(config_of(watched))
+
+    assert proxy.actions("iam") == []
+    assert [record.state for record in manager.records()] == ["revoked"]
+
+
+def test_no_such_user_is_believed_after_the_last_request_that_may_have_been_sent(
+    watched: AwsIamIntegration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan alone doesn't tell when CreateUser was sent: up to 90 seconds later, and then IAM takes a while."""
+    slept: list[float] = []
+    own = SimpleNamespace(sleep=slept.append, monotonic=time.monotonic)
+    monkeypatch.setattr("dynsecrets.integrations.aws.user_deletion.time", own)
+    watched.settles_after, watched.plan_settles_after = timedelta(seconds=10), timedelta(seconds=100)
+
+    watched.revoke(planned_ago(watched, 101))
+    with pytest.raises(RevocationError, match="may still come to be"):
+        watched.revoke(planned_ago(watched, 30))
+
+    assert slept == []
+
+
+def test_whoever_has_sent_the_requests_knows_when_the_last_one_was(
+    watched: AwsIamIntegration, manager: LeaseManager, proxy: Proxy
+) -> None:
+    """A rollback waits until the user can't appear any more, not until somebody else could know that."""
+    watched.plan_settles_after = timedelta(hours=1)
+    proxy.fail("CreateUser", "drop_before", times=None)
+
+    with pytest.raises(ProvisionError) as caught:
+        manager.issue(config_of(watched))
+
+    assert "pending" not in str(caught.value)
+    assert [record.state for record in manager.records()] == ["revoked"]
+
+
+@pytest.mark.parametrize("action", ["CreateUser", "CreateAccessKey", "PutUserPolicy"])
+def test_an_entity_that_is_being_changed_is_waited_for(
+    watched: AwsIamIntegration, manager: LeaseManager, aws: Account, proxy: Proxy, action: str
+) -> None:
+    """ConcurrentModification passes by itself, and botocore doesn't retry it."""
+    fault = proxy.fail(action, ("ConcurrentModification", 409), times=2)
+
+    with lease(config_of(watched), manager=manager) as creds:
+        assert creds.is_valid()
+
+    assert fault.hits == 2
+    assert aws.users() == []
+
+
+@pytest.mark.parametrize("action", ["DeleteAccessKey", "DeleteUserPolicy", "DeleteUser"])
+def test_so_it_is_at_the_end(
+    watched: AwsIamIntegration, manager: LeaseManager, aws: Account, proxy: Proxy, action: str
+) -> None:
+    """The same list holds for what deletes."""
+    creds = manager.issue(config_of(watched))
+    proxy.fail(action, ("ConcurrentModification", 409), times=2)
+
+    creds.revoke()
+
+    assert aws.users() == []
+
+
+def secret_in(found: object, secret: str, depth: int = 0) -> bool:
+    """Tell whether a value holds a secret in plain text where a tracker of errors looks: texts, containers, reprs."""
+    if isinstance(found, str | bytes):
+        return secret in (found if isinstance(found, str) else found.decode(errors="replace"))
+    if secret in repr(found):
+        return True
+    if depth > 6:
+        return False
+    parts = list(found.values()) if isinstance(found, dict) else found if isinstance(found, list | tuple) else ()
+    return any(secret_in(part, secret, depth + 1) for part in parts)
+
+
+def test_no_frame_holds_the_key_once_its_call_has_returned(watched: AwsIamIntegration, proxy: Proxy) -> None:
+    """When another call fails, trackers that print locals of frames (pytest --showlocals, Sentry) find a mask."""
+    secrets: list[str] = []
+
+    def remember(parsed: dict[str, Any], **_: Any) -> None:
+        secrets.append(parsed["AccessKey"]["SecretAccessKey"])
+
+    watched.clients.iam().meta.events.register("after-call.iam.CreateAccessKey", remember)
+    proxy.fail("PutUserPolicy", "AccessDenied", times=None, message=refusal("PutUserPolicy"))
+    config = config_of(watched)
+
+    with pytest.raises(PermissionDenied) as caught:
+        watched.provision(watched.plan(config), config, timedelta(minutes=15))
+
+    link: BaseException | None = caught.value
+    seen = 0
+    while link is not None:
+        traceback = link.__traceback__
+        while traceback is not None:
+            frame = traceback.tb_frame
+            if "dynsecrets" in frame.f_code.co_filename and "tests" not in frame.f_code.co_filename:
+                seen += 1
+                assert not any(secret_in(value, secrets[0]) for value in frame.f_locals.values()), frame
+            traceback = traceback.tb_next
+        link = link.__cause__ or link.__context__
+    assert seen > 2
+    assert secrets[0]

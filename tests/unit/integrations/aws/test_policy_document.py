@@ -89,12 +89,12 @@ class TestGrammar:
             ({**VALID, "Version": 20121017}, '"Version" is 20121017'),
             ({**VALID, "Version": ["2012-10-17"]}, '"Version" is of type list'),
             ({**VALID, "Id": 5}, '"Id" must be text'),
-            ({**VALID, "Statements": []}, "'Statements' is no element of a policy"),
-            ({**VALID, "statement": []}, "'statement' is no element of a policy"),
+            ({**VALID, "Statements": []}, "'Statements' is not an element of a policy"),
+            ({**VALID, "statement": []}, "'statement' is not an element of a policy"),
             (dict[object, object]({5: []}), "the key 5 is not text"),
             (with_statement(Principal="*"), '"Principal", which the policies of users don\'t take'),
             (with_statement(NotPrincipal={"AWS": "*"}), '"NotPrincipal", which'),
-            (with_statement(Actions="s3:*"), "'Actions', which is no element of a statement"),
+            (with_statement(Actions="s3:*"), "'Actions', which is not an element of a statement"),
             (with_statement(Effect="allow"), "\"Effect\" 'allow'; accepted are"),
             (with_statement(Effect=None), '"Effect" None'),
             (with_statement(Effect=["Allow"]), '"Effect" of type list'),
@@ -196,22 +196,22 @@ class TestForms:
     @pytest.mark.parametrize(
         ("text", "why"),
         [
-            ("", "it is no JSON"),
+            ("", "it is not valid JSON"),
             ("policy.json", "for a file give a pathlib.Path"),
             ("/etc/policy.json", "for a file give a pathlib.Path"),
-            ("{", "it is no JSON"),
+            ("{", "it is not valid JSON"),
             ("[]", "it is of type list; give a mapping"),
             ("null", "it is None; give a mapping"),
             ('"text"', "it is 'text'; give a mapping"),
             ("NaN", "it is nan; give a mapping"),
-            (f'{{"Statement": {"9" * 5_000}}}', "it is no JSON"),
+            (f'{{"Statement": {"9" * 5_000}}}', "it is not valid JSON"),
             ('{"Statement": 1e999}', "a value in it is inf"),
             ("[" * 100_000, "nested too deeply"),
             ('{"a":' * 100_000, "nested too deeply"),
             ('{"Statement": [], "Statement": []}', "the key 'Statement' stands twice"),
-            ("\ufeff" + json.dumps(VALID), "it is no JSON"),
-            (json.dumps(VALID) + json.dumps(VALID), "it is no JSON"),
-            ("{'Version': '2012-10-17'}", "it is no JSON"),
+            ("\ufeff" + json.dumps(VALID), "it is not valid JSON"),
+            (json.dumps(VALID) + json.dumps(VALID), "it is not valid JSON"),
+            ("{'Version': '2012-10-17'}", "it is not valid JSON"),
         ],
         ids=lambda text: text[:40],
     )
@@ -226,7 +226,7 @@ class TestForms:
         """Looking for repeated keys takes no longer than reading them."""
         text = json.dumps({f"key{number}": 0 for number in range(200_000)})
 
-        with pytest.raises(InvalidConfig, match="is no element of a policy"):
+        with pytest.raises(InvalidConfig, match="is not an element of a policy"):
             PolicyDocument.parse(text)
 
     @pytest.mark.parametrize("given_value", [None, 5, 1.5, True, b"{}", [VALID], {1, 2}, object()], ids=safe_repr)
@@ -242,7 +242,7 @@ class TestForms:
             PolicyDocument.parse(text)
 
     def test_files_that_cannot_be_read_are_named(self, tmp_path: Path) -> None:
-        """A missing file, a folder and bytes that are no UTF-8 are refused with the path."""
+        """A missing file, a folder and bytes that are not UTF-8 are refused with the path."""
         garbled = tmp_path / "garbled.json"
         garbled.write_bytes(b'{"Version": "\xff"}')
 

@@ -1,4 +1,4 @@
-"""A request that creates a user has an end by two clocks, whatever happens to one of them."""
+"""What is known of the effects of a call, and until when a request that creates a user may be sent: by two clocks."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
-from dynsecrets.integrations.aws.request_tracking import SENT_WITHIN, SendDeadline, TooLate
+from dynsecrets.integrations.aws.request_tracking import SENT_WITHIN, RequestTracker, SendDeadline, TooLate
 from dynsecrets.model.lifecycle import ABANDONED_AFTER
 from dynsecrets.model.timestamps import to_milliseconds
 
@@ -74,3 +75,49 @@ def test_a_plan_without_a_time_counts_from_now(pass_by: Callable[[float, float],
 
     with pytest.raises(TooLate):
         deadline.check()
+
+
+def answer(tracker: RequestTracker, status: int | Exception) -> None:
+    """Have a request sent, and answered."""
+    tracker._on_sending()
+    if isinstance(status, Exception):
+        tracker._on_answer(exception=status)
+    else:
+        tracker._on_answer(response_dict={"status_code": status})
+
+
+@pytest.mark.parametrize(
+    ("answers", "unclear", "may_have_worked"),
+    [
+        ([], False, False),
+        ([403], False, False),
+        ([200], False, True),
+        ([500, 409], True, True),
+        ([302], True, True),
+        ([ReadTimeoutError(endpoint_url="here"), 404], True, True),
+        ([EndpointConnectionError(endpoint_url="here")], False, False),
+        ([TooLate()], False, False),
+    ],
+)
+def test_only_refusals_and_what_never_left_prove_that_nothing_happened(
+    answers: list[int | Exception], unclear: bool, may_have_worked: bool
+) -> None:
+    """A success counts as one, whatever is raised after it."""
+    tracker = RequestTracker()
+    tracker.begin()
+
+    for status in answers:
+        answer(tracker, status)
+
+    assert (tracker.unclear, tracker.may_have_worked) == (unclear, may_have_worked)
+
+
+def test_each_call_is_counted_by_itself() -> None:
+    """What the last call of a thread did says nothing of this one."""
+    tracker = RequestTracker()
+    answer(tracker, 500)
+    answer(tracker, 200)
+
+    tracker.begin()
+
+    assert not tracker.may_have_worked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,6 +49,36 @@ def test_an_unknown_young_key_is_tried_again(
         call(creds.session())
 
     assert fault.hits == 2
+
+
+def test_a_head_is_tried_again_though_its_refusal_says_nothing(
+    watched: AwsIamIntegration, manager: LeaseManager, proxy: Proxy
+) -> None:
+    """An answer without a body has just the status: it may mean the young key."""
+    with lease(config_of(watched, wait=None), manager=manager) as creds:
+        client = creds.session().client("s3")
+        client.create_bucket(Bucket="reports")
+        fault = proxy.fail("*", ("InvalidAccessKeyId", 403), times=2, when=lambda seen: seen.service == "s3")
+
+        client.head_bucket(Bucket="reports")
+
+    assert fault.hits == 2
+
+
+def test_a_head_that_stays_refused_is_believed_soon(
+    watched: AwsIamIntegration, manager: LeaseManager, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be forbidden for good: a young lease doesn't wait for as long as it is young."""
+    slept: list[float] = []
+    with lease(config_of(watched, wait=None), manager=manager) as creds:
+        client = creds.session().client("s3")
+        monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=slept.append))
+        proxy.fail("*", ("AccessDenied", 403), times=None, when=lambda seen: seen.service == "s3")
+
+        with pytest.raises(ClientError, match="403"):
+            client.head_bucket(Bucket="reports")
+
+    assert 1 < sum(slept) < 5
 
 
 def test_an_old_keys_refusal_is_raised_at_once(

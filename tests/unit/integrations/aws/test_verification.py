@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ from support.integrations import integration_of
 if TYPE_CHECKING:
     from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
     from support.accounts import Account
-    from support.proxy import Proxy
+    from support.proxy import Call, Proxy
 
 ALL = (
     "iam:CreateUser",
@@ -94,6 +95,73 @@ def test_trouble_in_the_middle_leaves_no_canary(watched: AwsIamIntegration, aws:
         watched.verify()
 
     assert aws.users() == []
+
+
+def test_the_canary_has_the_guard_while_it_has_a_key(watched: AwsIamIntegration, aws: Account, proxy: Proxy) -> None:
+    """Whoever kills the process leaves a key that AWS refuses within minutes, on a user that a sweep finds."""
+    iam, seen = aws.client("iam"), []
+
+    def look(call: Call) -> bool:
+        (name,) = iam.list_user_policies(UserName=call.user_name)["PolicyNames"]
+        seen.append(iam.get_user_policy(UserName=call.user_name, PolicyName=name)["PolicyDocument"])
+        return False
+
+    def deletes_a_key(call: Call) -> bool:
+        keys = iam.list_access_keys(UserName=call.user_name)["AccessKeyMetadata"]
+        return bool(keys) and look(call)
+
+    proxy.fail("CreateAccessKey", "500", when=look)
+    proxy.fail("DeleteAccessKey", "500", when=deletes_a_key)
+
+    watched.verify()
+
+    assert len(seen) == 2
+    for document in seen:
+        (guard,) = document["Statement"]
+        until = datetime.fromisoformat(guard["Condition"]["DateGreaterThan"]["aws:CurrentTime"])
+        assert guard["Effect"] == "Deny"
+        assert until - datetime.now(UTC) <= timedelta(minutes=6)
+    assert aws.users() == []
+
+
+def test_a_conflict_for_a_moment_is_not_an_error(watched: AwsIamIntegration, aws: Account, proxy: Proxy) -> None:
+    """IAM may refuse to delete the canary though all that hung on it is gone."""
+    proxy.fail("DeleteUser", ("DeleteConflict", 409), times=2)
+
+    watched.verify()
+
+    assert aws.users() == []
+
+
+def test_an_interrupt_leaves_no_canary(watched: AwsIamIntegration, aws: Account) -> None:
+    """Ctrl-C in the middle is followed by the deletions."""
+
+    def interrupt(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    watched.clients.iam().meta.events.register("after-call.iam.CreateAccessKey", interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        watched.verify()
+
+    assert aws.users() == []
+
+
+def test_a_canary_that_was_left_is_found_by_a_sweep(
+    watched: AwsIamIntegration, aws: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was killed in the middle leaves a user that no record knows; it is named like all of them."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr("dynsecrets.integrations.aws.verification._Canary._remove", killed)
+    watched.clients.iam().meta.events.register("after-call.iam.CreateAccessKey", killed)
+
+    with pytest.raises(SystemExit):
+        watched.verify()
+
+    assert [orphan.name for orphan in watched.find_all()] == aws.users() != []
 
 
 def test_unresolved_refusals_are_not_taken_for_missing_actions(watched: AwsIamIntegration, proxy: Proxy) -> None:

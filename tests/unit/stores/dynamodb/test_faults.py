@@ -28,7 +28,7 @@ WORK: dict[str, Callable[[DynamoDBLeaseStore], object]] = {
     "Query": lambda store: store.due(NOW),
     "BatchGetItem": lambda store: store.due(NOW),
     "Scan": lambda store: list(store.records()),
-    "DeleteItem": lambda store: store.purge(NOW + MINUTE),
+    "BatchWriteItem": lambda store: store.purge(NOW + MINUTE),
 }
 
 
@@ -162,11 +162,32 @@ class TestLostAnswers:
 
 def test_counts_a_tombstone_as_purged_or_not(store: DynamoDBLeaseStore, proxy: Proxy) -> None:
     """A deletion whose answer got lost took effect."""
-    proxy.fail("DeleteItem", "drop_after")
+    proxy.fail("BatchWriteItem", "drop_after")
 
     store.purge(NOW + MINUTE)
 
     assert [record.id for record in store.records()] == ["lease"]
+
+
+def test_deletes_what_a_busy_table_has_left(store: DynamoDBLeaseStore) -> None:
+    """Tombstones that a throttled table did not delete are asked for again; if it never does, that is an error."""
+    call, asked = store._table.call, []
+
+    def busy(operation: str, **arguments: Any) -> dict[str, Any]:
+        if operation != "BatchWriteItem":
+            return call(operation, **arguments)
+        asked.append(arguments["RequestItems"])
+        return {"UnprocessedItems": arguments["RequestItems"]} if len(asked) != 2 else call(operation, **arguments)
+
+    store._table.call = busy  # type: ignore[method-assign]
+    store.insert(make_record(state="revoked"))
+
+    assert store.purge(NOW + 9 * MINUTE) == 2
+    assert len(asked) == 2
+    assert asked[0] == asked[1]
+    store.insert(make_record(state="revoked"))
+    with pytest.raises(StoreError, match="1 items were not deleted"):
+        store.purge(NOW + 9 * MINUTE)
 
 
 def test_reaches_nobody(moto_dynamodb: DynamoDB, pauses: list[float]) -> None:
