@@ -129,7 +129,7 @@ def _shows_our_pids() -> bool:
     if sys.platform != "linux":
         return True
     try:
-        return os.readlink("/proc/self") == str(os.getpid())
+        return Path("/proc/self").readlink().name == str(os.getpid())
     except OSError:
         return False
 

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -282,8 +283,9 @@ class TestNamespaces:
     @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has pid namespaces")
     def test_where_the_system_shows_other_pids_nobody_is_gone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A mount of another namespace says nothing of ours."""
-        named = other()
-        monkeypatch.setattr(os, "readlink", lambda path: "123456")
+        named = str(attrs.evolve(current_owner(), started="1"))
+        assert liveness(named) is ProcessState.GONE
+        monkeypatch.setattr(Path, "readlink", lambda path: Path("123456"))
 
         assert liveness(named) is ProcessState.UNKNOWN
         assert liveness(str(current_owner())) is ProcessState.ALIVE
