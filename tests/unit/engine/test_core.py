@@ -161,8 +161,6 @@ def test_managers_part() -> None:
 def test_a_fresh_integration_for_each_request_reaps_once(world: World) -> None:
     """Integrations of one name are one to the background, however often they are made anew."""
     for _ in range(5):
-        fresh = FakeIntegration(clock=world.clock)
-        fresh.service_time = _fail  # type: ignore[method-assign]
         world.manager.issue(DynamicSecretConfig("AWS_USER", FakeIntegration(clock=world.clock), wait=None), "1h")
         world.settle()
         _put_overdue(world, 1)
@@ -295,7 +293,7 @@ def _lease_in_child(told: Any, folder: str) -> None:
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_children_of_multiprocessing_revoke_at_their_end(tmp_path: Path, method: str) -> None:
     """They skip ``atexit``; what only they know of is revoked all the same."""
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     here, there = context.Pipe()
     child = context.Process(target=_lease_in_child, args=(there, str(tmp_path)))
 
