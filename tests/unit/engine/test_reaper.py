@@ -375,7 +375,7 @@ def test_one_that_cannot_be_read_stops_no_other(tmp_path: Path) -> None:
         for bad in bads:
             handle, due = "{broken", bad.due_at
             assert due is not None
-            world.store._do(
+            world.store._database.do(
                 "breaking",
                 lambda connection, bad=bad, handle=handle: connection.execute(
                     "UPDATE leases SET handle = ? WHERE created_at = ? AND handle LIKE ?",
