@@ -32,7 +32,7 @@ def reset_after_fork(reset: _Hook, *, before: _Hook | None = None, in_parent: _H
 
     ``before`` is called in the parent before it forks, ``in_parent`` there after that; methods of the same object.
     """
-    _hooks[reset.__self__] = _Hooks(*map(_function, (reset, before, in_parent)))  # type: ignore[union-attr, arg-type]
+    _hooks[reset.__self__] = _Hooks(*map(_function, (reset, before, in_parent)))  # type: ignore[union-attr]
 
 
 def _function(hook: Any) -> Any:
