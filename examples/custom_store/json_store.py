@@ -107,12 +107,16 @@ class JSONFolderStore:
         with self._locked():
             return sum(record.live and record.name == name for record in self._all())
 
-    def purge(self, before: datetime) -> int:
-        """Forget old tombstones."""
+    def purge(self, before: datetime, *, limit: int | None = None) -> int:
+        """Forget old tombstones, the oldest first."""
         with self._locked():
-            old = [record for record in self._all() if record.revoked_at is not None and record.revoked_at < before]
-            for record in old:
-                self._path(record.id).unlink()
+            old = sorted(
+                (record.revoked_at, record.id)
+                for record in self._all()
+                if record.revoked_at is not None and record.revoked_at < before
+            )[:limit]
+            for _, lease_id in old:
+                self._path(lease_id).unlink()
             return len(old)
 
     def close(self) -> None:
