@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 
@@ -233,13 +234,16 @@ class SecretsConfig:
         """
         from dynsecrets.child_process.run_options import RunOptions
         from dynsecrets.child_process.runner import run_child
+        from dynsecrets.leasing.renewer import LeaseRenewer
 
+        engine = engine_of(self.manager)
         return run_child(
             argv,
             RunOptions(ttl=dynamic_ttl, env=env, preserve_env=preserve_env, aws=aws, renew=renew),
             static_values={**{key: str.__str__(value) for key, value in self.secrets.items()}, **self._labels()},
             dynamic_secrets=self.dynamic_secrets,
-            engine=engine_of(self.manager),
+            engine=engine,
+            make_renewer=partial(LeaseRenewer, engine=lambda: engine, on_error=None),
         )
 
     def _refuse_clashes(self, names: Mapping[str, Iterable[str]]) -> None:

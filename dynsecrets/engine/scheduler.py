@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from dynsecrets._internal.concurrency import Call
 from dynsecrets._internal.fork_safety import reset_after_fork
 from dynsecrets._internal.log import logger
+from dynsecrets.engine.job import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,18 +35,6 @@ _FEW: Final = 64
 #: The share of the workers that one third party may take, and that work which has time may take.
 _FOR_ONE: Final = 0.75
 _WITH_TIME: Final = 0.5
-
-
-class Job:
-    """Something to do at a time; ``action`` is ``None`` once it has begun or is cancelled."""
-
-    __slots__ = ("action", "at", "idle", "key")
-
-    def __init__(self, at: float, key: str | None, action: Callable[[], object] | None, *, idle: bool = False) -> None:
-        self.at: float = at
-        self.key: str | None = key
-        self.idle: bool = idle
-        self.action: Callable[[], object] | None = action
 
 
 class Scheduler:

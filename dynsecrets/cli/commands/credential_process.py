@@ -54,7 +54,7 @@ def _credential_process(console: Console) -> int:
     with console.project() as project:
         config = project.dynamic_secret(options.name)
         if not isinstance(config.integration, AwsSessions):
-            raise lack(config.integration, AwsSessions)
+            raise lack(config.integration.name, AwsSessions)
         ttl = config.ttl(options.dynamic_ttl)
         if ttl < SHORTEST:
             raise InvalidTTL(

@@ -43,7 +43,7 @@ def _policy(console: Console) -> int:
         integration, configs = known[name], project.configs_of(name)
         try:
             if not isinstance(integration, NeedsIamPolicy):
-                raise lack(integration, NeedsIamPolicy)
+                raise lack(integration.name, NeedsIamPolicy)
             document = integration.required_policy(*configs, account_id=options.account_id, partition=options.partition)
         except InvalidConfig as exc:
             raise UsageError(str(exc)) from exc

@@ -26,7 +26,7 @@ def _verify(console: Console) -> int:
             console.progress.say(f"leasing with {name} once, and revoking it ...")
             try:
                 if not isinstance(integration, Verifiable):
-                    raise lack(integration, Verifiable)
+                    raise lack(integration.name, Verifiable)
                 identity = integration.verify(*project.configs_of(name))
             except DynsecretsError as error:
                 status = FAILED
