@@ -355,5 +355,5 @@ def _load(file: Path) -> dict[str, Any]:
     except UnicodeDecodeError as exc:
         wrong = f": line {data.count(10, 0, exc.start) + 1} is not UTF-8"
     except (tomllib.TOMLDecodeError, RecursionError) as exc:
-        wrong = f" is not TOML: {exc}"
+        wrong = f" is not valid TOML: {exc}"
     raise InvalidConfig(f"{file}{wrong}")

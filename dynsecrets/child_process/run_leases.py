@@ -116,7 +116,8 @@ class RunLeases:
         """Return the child's environment."""
         options = self._options
         leased = {name: value for lease in self._leases.values() for name, value in lease.env().items()}
-        environment = inherit(options.env, {**self._static, **leased}, options.preserve_env)
+        values = options.rename({**self._static, **leased})
+        environment = inherit(options.env, values, options.preserve_env)
         if self._aws is None:
             return environment
         if self._endpoint is None:

@@ -13,7 +13,7 @@ from dynsecrets.child_process.environment import KEYS, clashes, fold
 from dynsecrets.errors import InvalidConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from dynsecrets.child_process.environment import Preserve
     from dynsecrets.model.config import DynamicSecretConfig
@@ -87,7 +87,8 @@ class RunOptions:
 
     ``ttl`` is that of each lease, ``env`` stands for the parent's environment, ``preserve_env`` says what of it wins
     over the values, ``aws`` names the dynamic secret that the child also gets under the names that AWS SDKs read, and
-    with ``renew`` it gets that by an endpoint, which follows renewals.
+    with ``renew`` it gets that by an endpoint, which follows renewals. ``rename`` returns values under the names that
+    the child gets them by.
     """
 
     ttl: TTL | None = None
@@ -95,6 +96,7 @@ class RunOptions:
     preserve_env: Preserve = attrs.field(default=False, converter=_check_preserve)
     aws: object = None
     renew: bool = attrs.field(default=False, converter=_check_renew)
+    rename: Callable[[Mapping[str, str]], Mapping[str, str]] = attrs.field(default=dict, eq=False, repr=False)
 
     @property
     def preserved(self) -> frozenset[str]:

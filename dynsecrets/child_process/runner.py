@@ -78,9 +78,10 @@ def run_child(
     """
     arguments = check_argv(argv)
     check_ttl(dynamic_secrets, options.ttl)
-    aws = choose_aws(options, static_values, dynamic_secrets)
+    static = options.rename(static_values)
+    aws = choose_aws(options, static, dynamic_secrets)
     try:
-        path = find_command(arguments[0], inherit(options.env, static_values, options.preserve_env))
+        path = find_command(arguments[0], inherit(options.env, static, options.preserve_env))
     except CannotStart as error:
         return _not_started(error.status, str(error))
     find_credentials(secret.integration for secret in dynamic_secrets)
@@ -102,7 +103,7 @@ def run_child(
                 128 + error.signum, "interrupted while leasing; nothing was started, and all is revoked"
             )
         finally:
-            signals.tell()
+            signals.report()
 
 
 def _run(signals: SignalForwarder, leases: RunLeases, path: str, argv: Sequence[str]) -> ExitStatus:

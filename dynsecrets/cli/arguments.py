@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from dynsecrets._internal.messages import did_you_mean, safe_repr
 from dynsecrets.cli.errors import UsageError
+from dynsecrets.delivery.name_transformers import NAME_TRANSFORMERS
 from dynsecrets.errors import InvalidTTL
 from dynsecrets.model.ttl import parse_ttl
 
@@ -118,6 +119,13 @@ def add_ttl(parser: Parser) -> None:
     """Add ``--dynamic-ttl``."""
     parser.add_argument(
         "--dynamic-ttl", type=_time_to_live, metavar="TTL", help="how long leases live: 90s, 30m, 3h, 1h30m"
+    )
+
+
+def add_name_transformer(parser: Parser) -> None:
+    """Add ``--name-transformer``."""
+    parser.add_argument(
+        "--name-transformer", choices=NAME_TRANSFORMERS, metavar="NAME", help=", ".join(NAME_TRANSFORMERS)
     )
 
 

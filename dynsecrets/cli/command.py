@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dynsecrets.cli.arguments import Parser
-    from dynsecrets.cli.console import Console
 
 
 def _none(parser: Parser) -> None:
@@ -21,13 +20,13 @@ def _none(parser: Parser) -> None:
 class Command:
     """One command. ``name`` is what is typed, with a blank in it for one of a group.
 
-    ``action`` returns the exit status. ``usage`` is for what argparse can't say itself.
+    ``action`` gets the ``Console``, and returns the exit status. ``usage`` is for what argparse can't say itself.
     """
 
     name: str
     summary: str
     description: str
     epilog: str
-    action: Callable[[Console], int]
+    action: Callable[[Any], int]
     add_arguments: Callable[[Parser], None] = _none
     usage: str | None = None

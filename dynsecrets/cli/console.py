@@ -14,7 +14,7 @@ import attrs
 from typing_extensions import override
 
 from dynsecrets.cli.errors import line_of, one_line
-from dynsecrets.errors import InvalidConfig
+from dynsecrets.errors import DynsecretsError, InvalidConfig
 
 if TYPE_CHECKING:
     import argparse
@@ -45,6 +45,18 @@ class Console:
         if not project.integrations:
             raise InvalidConfig(f'{project.path} has no integration; add [integrations.aws] with type = "aws-iam"')
         return project.integrations
+
+    def find_credentials(self, *integrations: Integration) -> None:
+        """Have integrations find their own credentials: a code may be asked for, and progress would wipe that away.
+
+        What fails here is told by whatever needs them.
+        """
+        from dynsecrets.model.capabilities import find_credentials
+
+        self.progress.say("")
+        for integration in integrations:
+            with contextlib.suppress(DynsecretsError):
+                find_credentials([integration])
 
     def check_output(self) -> None:
         """Raise ``OSError`` where there is no standard output to write to."""

@@ -47,10 +47,10 @@ def _flushed(argv: Sequence[str], options: argparse.Namespace) -> int:
 
 
 def _run(argv: Sequence[str], options: argparse.Namespace) -> int:
-    from dynsecrets.cli.commands import COMMANDS
+    from dynsecrets.cli.commands import COMMANDS, GROUPS
     from dynsecrets.cli.parser import make_parser
 
-    make_parser()[0].parse_args(argv, options)
+    make_parser(COMMANDS, GROUPS)[0].parse_args(argv, options)
     command = options.chosen
     if command is None:
         raise UsageError(f"give a command: {', '.join(command.name for command in COMMANDS)}")

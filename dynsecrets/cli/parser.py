@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dynsecrets._version import __version__
 from dynsecrets.cli.arguments import Parser, add_everywhere
-from dynsecrets.cli.commands import COMMANDS, GROUPS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from dynsecrets.cli.command import Command
 
 _DESCRIPTION: Final = "AWS credentials that exist for minutes: leased from IAM, handed over once, deleted when done."
 _EPILOG: Final = """\
@@ -34,8 +38,8 @@ examples:
 exit status: 0 done, 1 failed, 2 wrong usage; run ends with its command's own."""
 
 
-def make_parser() -> tuple[Parser, dict[str, Parser]]:
-    """Return the parser, and those of the commands by name.
+def make_parser(commands: Iterable[Command], groups: Mapping[str, str]) -> tuple[Parser, dict[str, Parser]]:
+    """Return the parser, and those of the commands by name. ``groups`` are the first words of commands of two.
 
     What it parses has the chosen :class:`~dynsecrets.cli.command.Command` as ``chosen``, or ``None``.
     """
@@ -45,10 +49,10 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
     parser.set_defaults(chosen=None, debug=False)
     levels: dict[str, Any] = {"": parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")}
     made: dict[str, Parser] = {}
-    for command in COMMANDS:
+    for command in commands:
         group, _, word = command.name.rpartition(" ")
         if group not in levels:
-            made[group] = levels[""].add_parser(group, help=GROUPS[group], description=f"Commands to {GROUPS[group]}.")
+            made[group] = levels[""].add_parser(group, help=groups[group], description=f"Commands to {groups[group]}.")
             add_everywhere(made[group])
             levels[group] = made[group].add_subparsers(
                 dest="command", metavar="COMMAND", title="commands", required=True

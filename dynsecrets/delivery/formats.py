@@ -62,7 +62,7 @@ def render(values: Mapping[str, str], format: str) -> str:  # noqa: A002 - what 
         if format in _OF_VARIABLES:
             check_variable(key, f"the format {format}")
         if not is_unicode(value):
-            _refuse(key, format, "has half of a surrogate pair, which is no character", ())
+            _refuse(key, format, "has half of a surrogate pair, which is not a character", ())
     return MaskedStr(write({key: str.__str__(value) for key, value in values.items()}))
 
 
@@ -119,8 +119,8 @@ def _shell_word(value: str) -> str:
         return f"'{value}'"
     if not _EXPANDED.search(value):
         return '"{}"'.format(re.sub(r'(["\\])', r"\\\1", value))
-    # Nothing serves both, so what is no shell must not read something else: it stops at the two quotes at the end, and
-    # drops this assignment with a warning. Up to there it has taken all lines of the value for one text.
+    # Nothing serves both, so what is not a shell must not read something else: it stops at the two quotes at the end,
+    # and drops this assignment with a warning. Up to there it has taken all lines of the value for one text.
     return "\"{}\"''".format(re.sub(r'(["\\$`])', r"\\\1", value))
 
 

@@ -45,6 +45,14 @@ def rename(values: Mapping[str, _T], transformer: str | None) -> dict[str, _T]:
     return {new: values[name] for new, name in origins.items()}
 
 
+def rename_variables(values: Mapping[str, _T], *, transformer: str | None) -> dict[str, _T]:
+    """Return values as :func:`rename` does, and raise ``InvalidConfig`` where a child's environment can't have one."""
+    renamed = rename(values, transformer)
+    for name in renamed:
+        check_variable(name, "a child")
+    return renamed
+
+
 def check_variable(name: str, what: str) -> None:
     """Raise ``InvalidConfig`` unless a name can be that of an environment variable; ``what`` is what needs it to be."""
     if not _VARIABLE.fullmatch(name):

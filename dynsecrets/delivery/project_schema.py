@@ -152,7 +152,7 @@ def dotted(*keys: str) -> str:
 
 
 def bare(key: str) -> str:
-    """Return a key as TOML spells it; what is no bare key is quoted."""
+    """Return a key as TOML spells it; what is not a bare key is quoted."""
     return key if _BARE.fullmatch(key) else safe_repr(key)
 
 

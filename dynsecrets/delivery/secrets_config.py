@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
+from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 
@@ -13,8 +14,9 @@ import attrs
 from dynsecrets._internal.cleanup import run_cleanup
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.delivery.formats import is_unicode
+from dynsecrets.delivery.name_transformers import rename, rename_variables
 from dynsecrets.delivery.secrets import Secrets
-from dynsecrets.engine.batch import check_ttl, lease_all
+from dynsecrets.engine.batch import check_ttl, lease_all, revoke_all
 from dynsecrets.engine.manager import check_manager, default_manager, engine_of
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.model.config import DynamicSecretConfig
@@ -65,7 +67,9 @@ def _check_value(name: str, value: object) -> MaskedStr:
     if "\0" in value:
         raise InvalidConfig(f"the value of {name} has a NUL character, which no environment variable can hold")
     if not is_unicode(value):
-        raise InvalidConfig(f"the value of {name} is no Unicode text: it has half of a surrogate pair; encode it first")
+        raise InvalidConfig(
+            f"the value of {name} is not Unicode text: it has half a surrogate pair; encode it first"
+        )
     return MaskedStr(str.__str__(value))
 
 
@@ -83,18 +87,25 @@ def _check_dynamic_secrets(configs: object) -> tuple[DynamicSecretConfig, ...]:
 class SecretsConfig:
     """A project's config (``dev``, ``prd`` …): static secrets, plus the dynamic secrets attached to it.
 
-    ``secrets`` are static values by name: names of environment variables (``[A-Za-z_][A-Za-z0-9_]*``), and text without
-    NUL. ``dynamic_secrets`` are :class:`~dynsecrets.DynamicSecretConfig` objects, each of which adds the values of a
-    fresh lease. ``manager`` is the :class:`~dynsecrets.LeaseManager` to lease with; by default the one that ``lease()``
-    uses, made when it is first needed.
-
-    Immutable; equal configs are equal, whatever their managers. Its ``repr`` shows the names of its secrets, and no
-    value; neither do pytest's explanation of a failed comparison, and its errors. It can't be pickled. Safe to share
+    Immutable; equal configs are equal, whatever their managers. Its ``repr`` shows the names of its secrets; no value
+    is in it, in its errors, or in pytest's explanation of a failed comparison. It can't be pickled. Safe to share
     between threads; a forked child can use it too.
 
-    Raises ``InvalidConfig`` for what can't be a variable, and where two sources would set the same name: nothing is
-    leased then. (What a third party's integration names its values may be known only once there is a lease; then
-    :meth:`download` and :meth:`run` find it out, and revoke what was leased.)
+    Args:
+        project: The project's name, one line.
+        environment: The environment's name.
+        name: The config's own name.
+        secrets: Static values by name: names of environment variables (``[A-Za-z_][A-Za-z0-9_]*``), and text without
+            NUL.
+        dynamic_secrets: :class:`~dynsecrets.DynamicSecretConfig` objects, each of which adds the values of a fresh
+            lease.
+        manager: The :class:`~dynsecrets.LeaseManager` to lease with; by default the one that ``lease()`` uses, made
+            when it is first needed.
+
+    Raises:
+        InvalidConfig: Something can't be a variable, or two sources would set the same name. (How a third party's
+            integration names its values may be known only once there is a lease; :meth:`download` and :meth:`run` find
+            it out then, and revoke what was leased.)
     """
 
     project: str
@@ -139,13 +150,12 @@ class SecretsConfig:
 
     def __attrs_post_init__(self) -> None:
         """Refuse names that two sources would set."""
-        names: dict[str, list[str]] = {}
+        names: set[str] = set()
         for config in self.dynamic_secrets:
             if config.name in names:
                 raise InvalidConfig(f"two dynamic secrets are called {config.name}; give each a name of its own")
-            suffixes = _LEASE_SUFFIXES | config.integration.value_suffixes
-            names[config.name] = [f"{config.name}_{suffix}" for suffix in sorted(suffixes)]
-        self._refuse_clashes(names)
+            names.add(config.name)
+        self._refuse_clashes(self._leased_names())
 
     @property
     def manager(self) -> LeaseManager:
@@ -156,37 +166,44 @@ class SecretsConfig:
         self,
         include_dynamic_secrets: bool = True,  # noqa: FBT001, FBT002 - as Doppler's API has it.
         dynamic_secrets_ttl_sec: TTL | None = None,
+        name_transformer: str | None = None,
     ) -> Secrets:
         """Return the static values, plus one fresh lease of each dynamic secret, sorted by key.
 
-        ``dynamic_secrets_ttl_sec`` is the TTL of the leases: whole seconds, or as any other TTL a ``timedelta`` or text
-        (``"3h"``); ``None`` means each dynamic secret's default. The leases outlive the call, and the process where the
-        store does; they are revoked at their TTL, or by ``Secrets.revoke()``. Without ``include_dynamic_secrets``
-        nothing is leased and nothing called; a TTL is checked all the same.
+        The leases outlive the call, and the process too if the store does; they are revoked at their TTL, or by
+        ``Secrets.revoke()``. If one of them can't be had, the others are revoked and its error is raised. Thread-safe.
 
-        If one of the leases can't be had, the others are revoked and its error is raised. Raises ``InvalidTTL`` before
-        anything is leased, then what ``LeaseManager.issue`` does. Thread-safe.
+        Args:
+            include_dynamic_secrets: Whether to lease; ``False`` calls nobody.
+            dynamic_secrets_ttl_sec: The TTL of the leases: whole seconds, a ``timedelta`` or text (``"3h"``); ``None``
+                means each dynamic secret's default.
+            name_transformer: How names are spelt, as for :meth:`Secrets.render`; ``None`` keeps them.
+
+        Raises:
+            InvalidTTL: Before anything is leased.
+            InvalidConfig: An argument is not accepted, or two names become the same.
+            DynsecretsError: What ``LeaseManager.issue`` raises.
         """
         if not isinstance(include_dynamic_secrets, bool):
             raise InvalidConfig(
                 f"include_dynamic_secrets {safe_repr(include_dynamic_secrets)} is not accepted; give True or False"
             )
         check_ttl(self.dynamic_secrets, dynamic_secrets_ttl_sec)
+        rename(self._known_names(), name_transformer)
         values = {**self.secrets, **self._labels()}
         if not include_dynamic_secrets or not self.dynamic_secrets:
-            return Secrets(values, {}, title=self._title, engine=None)
+            return Secrets(rename(values, name_transformer), {}, title=self._title, engine=None)
         engine = engine_of(self.manager)
         leases = lease_all(engine, self.dynamic_secrets, dynamic_secrets_ttl_sec, held=False)
         for lease in leases.values():
             values.update(lease)
-        secrets = Secrets(values, leases, title=self._title, engine=engine)
         try:
             # A third party's integration may make known only now what it sets.
             self._refuse_clashes(leases)
+            return Secrets(rename(values, name_transformer), leases, title=self._title, engine=engine)
         except BaseException as error:
-            run_cleanup(secrets.revoke, error)
+            run_cleanup(partial(revoke_all, engine, leases.values()), error)
             raise
-        return secrets
 
     def run(
         self,
@@ -197,6 +214,7 @@ class SecretsConfig:
         preserve_env: bool | Iterable[str] = False,
         aws: bool | str | None = None,
         renew: bool = False,
+        name_transformer: str | None = None,
     ) -> int:
         """Run a command with the values in its environment; revoke its leases when it has ended.
 
@@ -220,6 +238,8 @@ class SecretsConfig:
                 default profile has credentials is hidden, unless ``preserve_env`` names the variable.
             renew: Whether the command gets them by an endpoint on loopback instead, which follows renewals for as long
                 as it runs, and not as ``NAME_*`` values. ``aws`` needs not be given then where there is just one.
+            name_transformer: How the names of the values are spelt, as for :meth:`Secrets.render`; what AWS SDKs read
+                keeps its names. ``lower-kebab`` makes names that no environment can have.
 
         Returns:
             The command's exit status; 128+n if signal n ended it, 127 where it is not found and 126 where it can't be
@@ -237,9 +257,11 @@ class SecretsConfig:
         from dynsecrets.leasing.renewer import LeaseRenewer
 
         engine = engine_of(self.manager)
+        variables = partial(rename_variables, transformer=name_transformer)
+        variables(self._known_names())
         return run_child(
             argv,
-            RunOptions(ttl=dynamic_ttl, env=env, preserve_env=preserve_env, aws=aws, renew=renew),
+            RunOptions(ttl=dynamic_ttl, env=env, preserve_env=preserve_env, aws=aws, renew=renew, rename=variables),
             static_values={**{key: str.__str__(value) for key, value in self.secrets.items()}, **self._labels()},
             dynamic_secrets=self.dynamic_secrets,
             engine=engine,
@@ -250,6 +272,19 @@ class SecretsConfig:
         """Raise ``InvalidConfig`` where dynamic secrets set names that are taken. ``names`` are those of each."""
         dynamic = [(f"the dynamic secret {name}", values) for name, values in names.items()]
         refuse_clashes([("the config itself", self._labels()), ("the static secrets", self.secrets), *dynamic])
+
+    def _leased_names(self) -> dict[str, list[str]]:
+        """Return what leases will set as far as it is known, by the names of the dynamic secrets."""
+        return {
+            config.name: [f"{config.name}_{suffix}" for suffix in sorted(_LEASE_SUFFIXES | integration.value_suffixes)]
+            for config in self.dynamic_secrets
+            for integration in [config.integration]
+        }
+
+    def _known_names(self) -> dict[str, str]:
+        """Return the names of all values, as far as they are known, each with itself."""
+        names = [*self.secrets, *self._labels(), *chain(*self._leased_names().values())]
+        return dict(zip(names, names, strict=True))
 
     @property
     def _title(self) -> str:

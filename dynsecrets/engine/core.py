@@ -274,7 +274,7 @@ class Engine:
 
     def retire(self) -> None:
         """Let the background end once nothing is left to do: nobody has the manager any more. Never blocks."""
-        self.scheduler.retire()
+        self.scheduler.retire(partial(_close_at_exit.discard, self))
 
     @property
     def _outlives_process(self) -> bool:

@@ -140,6 +140,7 @@ class Issuer:
                 expires_at=expires_at,
                 anchor=anchor,
                 steady=clock.steady,
+                wall=clock.now,
                 status=status,
                 revoke=self._revoking(integration, status),
             )

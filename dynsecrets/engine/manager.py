@@ -17,7 +17,7 @@ from dynsecrets.errors import InvalidConfig
 from dynsecrets.model.config import UNSET, DynamicSecretConfig, Unset, check_wait
 from dynsecrets.model.integration import Integration
 from dynsecrets.model.lease import Lease
-from dynsecrets.model.lifecycle import ABANDONED_AFTER, TOMBSTONE_AGE, LeaseState
+from dynsecrets.model.lifecycle import ABANDONED_AFTER, LeaseState
 from dynsecrets.model.record import LeaseRecord, check_metadata
 from dynsecrets.model.ttl import TTL, parse_ttl
 from dynsecrets.stores import open_store
@@ -40,15 +40,27 @@ _engines: WeakKeyDictionary[LeaseManager, Engine] = WeakKeyDictionary()
 class LeaseManager:
     """Issues and revokes leases, and keeps their records in a store.
 
-    ``store`` is a :class:`~dynsecrets.LeaseStore`; by default the one that ``DYNSECRETS_STORE`` names, else a SQLite
-    file in the user's state directory. ``integrations`` are those to revoke leases of earlier processes with;
-    integrations that leases are issued with are known by themselves. ``on_event`` are callables that get each
-    :class:`~dynsecrets.LeaseEvent`. ``clock`` is a :class:`~dynsecrets.clock.Clock`, for tests. ``max_workers`` bounds
-    the threads that work at the same time.
+    Leases are revoked at their TTL while the process lives, by one background thread and a small pool. A manager that
+    has leased also reaps what others have left, and forgets old tombstones. Thread-safe, and safe to use from
+    listeners, finalizers and signal handlers; a forked child can use the same manager and revokes nothing that its
+    parent issued. A context manager: leaving it closes it.
 
-    Leases are revoked at their TTL while the process lives, by one background thread and a small pool. Thread-safe; a
-    forked child can use the same manager and revokes nothing that its parent issued. A context manager: leaving it
-    closes it.
+    Args:
+        store: Where the records are kept; by default the store that ``DYNSECRETS_STORE`` names, else a SQLite file in
+            the user's state directory.
+        integrations: Those to revoke leases of earlier processes with. Integrations that leases are issued with are
+            known by themselves.
+        on_event: A callable, or several, each called with every :class:`~dynsecrets.LeaseEvent`.
+        clock: The clock to go by, for tests.
+        max_workers: The most threads that work at the same time.
+        housekeeping: About how often the background reaps and forgets, a TTL; ``None`` for at first use and in
+            :meth:`reap` only.
+        keep_revoked: How long the records of revoked leases are kept, a TTL; in a store that dies with the process an
+            hour at most.
+
+    Raises:
+        InvalidConfig: An argument, or the store's URL, is not accepted.
+        InvalidTTL: ``housekeeping`` or ``keep_revoked`` is not a TTL.
     """
 
     def __init__(
@@ -60,7 +72,7 @@ class LeaseManager:
         clock: Clock | None = None,
         max_workers: int = _MAX_WORKERS,
         housekeeping: TTL | None = "10m",
-        keep_revoked: TTL = TOMBSTONE_AGE,
+        keep_revoked: TTL = "7d",
     ) -> None:
         if not isinstance(max_workers, int) or isinstance(max_workers, bool) or max_workers < 1:
             raise InvalidConfig(
@@ -103,40 +115,76 @@ class LeaseManager:
     ) -> Lease:
         """Lease a credential that outlives the call.
 
-        ``ttl`` is its time to live (whole seconds, a ``timedelta`` or text like ``"15m"``; ``None`` means the config's
-        default), ``wait`` overrides the config's, ``metadata`` is kept with the record (what JSON can hold, no
-        secrets). It is revoked at its TTL by this process while it lives, and by any reaper of the same store after
-        that.
+        It is revoked at its TTL by this process while it lives, and by any reaper of the same store after that.
 
-        Raises ``InvalidTTL`` and ``InvalidConfig`` before anything is called, ``QuotaExceeded``, ``PermissionDenied``,
-        ``ProvisionError``, ``NotUsableInTime`` and ``StoreError`` after all that was made is deleted again.
+        Args:
+            config: The dynamic secret to lease.
+            ttl: Its time to live: whole seconds, a ``timedelta`` or text like ``"15m"``; ``None`` for the config's
+                default.
+            wait: How to wait until it works, instead of the config's way.
+            metadata: What is kept with the record: what JSON can hold, no secrets.
+
+        Returns:
+            The lease.
+
+        Raises:
+            InvalidTTL: The TTL is not accepted; nothing was called.
+            InvalidConfig: An argument is not accepted; nothing was called.
+            QuotaExceeded: A quota, or the config's ``max_active``, allows no more.
+            PermissionDenied: The integration's credentials may not do it.
+            ProvisionError: It could not be provisioned. What was made is deleted again, here and below.
+            NotUsableInTime: It did not work within ``wait_timeout``.
+            StoreError: The store could not be written.
         """
         length = _check_config(config).ttl(ttl)
         until = wait if isinstance(wait, Unset) else check_wait(wait)
         return self._engine.issue(config, length, wait=until, metadata=check_metadata(metadata))
 
     def issue_many(self, config: DynamicSecretConfig, n: int, ttl: TTL | None = None) -> list[Lease]:
-        """Lease ``n`` credentials at the same time, all or none.
+        """Lease several credentials at the same time, all or none.
 
-        If one can't be had, those that were made are revoked, and its error is raised.
+        Args:
+            config: The dynamic secret to lease.
+            n: How many.
+            ttl: The time to live of each; ``None`` for the config's default.
+
+        Returns:
+            The leases.
+
+        Raises:
+            InvalidConfig: ``n`` is not a whole number.
+            DynsecretsError: One can't be had: what :meth:`issue` raises. Those that were made are revoked.
         """
         if not isinstance(n, int) or isinstance(n, bool) or n < 0:
             raise InvalidConfig(f"n {safe_repr(n)} is not accepted; give a whole number of leases")
         return self._engine.issue_many(config, n, _check_config(config).ttl(ttl))
 
     def revoke(self, lease_or_id: Lease | LeaseRecord | str, *, integration: Integration | None = None) -> None:
-        """Revoke a lease, by itself or by its id, from any process that has the store and the integration.
+        """Revoke a lease, from any process that has the store and the integration.
 
-        When this returns the credential is gone, whoever deleted it; twice is fine. ``integration`` is found by name
-        among those that the manager was given or has used. Raises ``LeaseNotFound``, ``InvalidConfig`` where the
-        integration isn't known, and ``RevocationError`` where it can't be done now.
+        When this returns the credential is gone, whoever deleted it, or was released to end by itself; twice is fine.
+
+        Args:
+            lease_or_id: The lease, its record, or its id.
+            integration: What to revoke it with; by default it is found by name among those that the manager was given
+                or has used.
+
+        Raises:
+            LeaseNotFound: The store has no record of it.
+            InvalidConfig: The integration isn't known.
+            RevocationError: It can't be revoked now; the attempts go on.
         """
         self._engine.revoke(_id_of(lease_or_id), integration)
 
     def revoke_many(self, leases_or_ids: Iterable[Lease | LeaseRecord | str]) -> ReapReport:
-        """Revoke many leases at the same time, past failures; report which were revoked and which were not.
+        """Revoke many leases at the same time, past failures.
 
-        What was revoked already, or is not known to the store, is in ``skipped``.
+        Args:
+            leases_or_ids: Leases, records or ids.
+
+        Returns:
+            Which were revoked and which were not. What was revoked already, or is not known to the store, is in
+            ``skipped``.
         """
         return self._engine.revoke_many(dict.fromkeys(str(_id_of(each)) for each in leases_or_ids))
 
@@ -149,14 +197,25 @@ class LeaseManager:
     ) -> ReapReport:
         """Revoke everything that is overdue or half-made, in whichever process it began.
 
-        These are expired leases, failed revocations (now, whatever their back-off), held leases and claims of processes
-        of this host that are gone, and issues that were never finished: those older than ``abandoned_after`` (a TTL,
-        ``"0s"`` included), and those of processes that are gone. ``limit`` is the most to revoke in this call.
+        These are expired leases, failed revocations (now, whatever their back-off), held leases and claims of
+        processes of this host that are gone, and issues that were never finished. Safe to run from many processes at
+        once: each lease is revoked by one of them. One record that can't be read or revoked never stops the others.
+        Old records of revoked leases are forgotten. Where a third party can't be asked for its time, its leases that
+        live are left alone.
 
-        Safe to run from many processes at once: each lease is revoked by one of them. One record that can't be read or
-        revoked never stops the others. Raises ``InvalidConfig``, ``InvalidTTL``, and ``StoreError`` where the store
-        can't be read at all. Once for each integration that leases are issued with it runs by itself, in the
-        background.
+        Args:
+            integrations: What to revoke with; leases of others are not looked at.
+            limit: The most leases to revoke, and the most records to forget; ``None`` for all.
+            abandoned_after: How old an unfinished issue is, a TTL, unless its process is known to be alive; ``"0s"``
+                for any age, whoever is at it.
+
+        Returns:
+            What was done, by lease ids.
+
+        Raises:
+            InvalidConfig: An argument is not accepted.
+            InvalidTTL: ``abandoned_after`` is not a TTL.
+            StoreError: The store can't be read at all.
         """
         known = {integration.name: integration for integration in _check_integrations(integrations)}
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
@@ -167,23 +226,56 @@ class LeaseManager:
     def sweep_orphans(self, integration: Integration, *, dry_run: bool = True) -> SweepReport:
         """Find leased users that no record of this store knows, for after a store was lost.
 
-        With ``dry_run`` nothing is deleted: look at what was found first. A user that another store knows is an orphan
-        to this one. Nothing outside of the integration's path and prefix is touched, nor anything younger than ten
-        minutes. Needs ``iam:ListUsers``, which nothing else does: ``required_policy(sweep=True)``. Raises
-        ``PermissionDenied``, ``ProvisionError``, and ``StoreError`` where records can't be read: then nothing is
-        deleted, and the report of a dry run names them.
+        A user that another store knows is an orphan to this one: look at a dry run first. Nothing outside of the
+        integration's path and prefix is touched, nor anything younger than ten minutes, nor what a live record names,
+        whatever its integration. Needs ``iam:ListUsers``, which nothing else does: ``required_policy(sweep=True)``.
+
+        Args:
+            integration: Where to look.
+            dry_run: Whether nothing is deleted.
+
+        Returns:
+            What was found and deleted.
+
+        Raises:
+            InvalidConfig: The integration can't list what it has leased.
+            PermissionDenied: It may not list.
+            ProvisionError: It could not list.
+            StoreError: Records can't be read. Then nothing is deleted, and the report of a dry run names them.
         """
         (checked,) = _check_integrations([integration])
         return self._engine.sweep_orphans(checked, dry_run=dry_run)
 
     def get(self, lease_id: str) -> LeaseRecord:
-        """Return the record of a lease. Raises ``LeaseNotFound``."""
+        """Return the record of a lease.
+
+        Args:
+            lease_id: Its id.
+
+        Returns:
+            The record as it is now.
+
+        Raises:
+            LeaseNotFound: The store has no record of it.
+        """
         return self._engine.state.find(lease_id)
 
     def records(
         self, *, state: LeaseState | str | None = None, name: str | None = None, integration: str | None = None
     ) -> Iterator[LeaseRecord]:
-        """Iterate over the records that match, oldest first; of revoked leases too, for seven days."""
+        """Iterate over records, oldest first; of revoked leases too, as long as these are kept.
+
+        Args:
+            state: The state of the records, ``None`` for any.
+            name: The name of their dynamic secret, ``None`` for any.
+            integration: The name of their integration, ``None`` for any.
+
+        Returns:
+            An iterator over the records that match.
+
+        Raises:
+            InvalidConfig: There is no such state.
+        """
         try:
             wanted = None if state is None else LeaseState(state)
         except ValueError:
@@ -194,8 +286,15 @@ class LeaseManager:
     def close(self, *, revoke: bool | None = None) -> None:
         """Stop the background work; closing twice is fine.
 
-        ``revoke`` says whether what this manager issued is revoked; by default it is where the store would not outlive
-        the process. Raises ``RevocationError`` where some of it could not be.
+        Waits for what is just being done, not for a backlog; a worker, or who interrupts the library, waits for
+        nothing.
+
+        Args:
+            revoke: Whether what this manager issued is revoked; by default that is so where the store would not
+                outlive the process.
+
+        Raises:
+            RevocationError: Some of it could not be revoked.
         """
         self._engine.close(revoke=revoke)
 
@@ -229,13 +328,13 @@ class _Default:
     """The manager that ``lease()`` uses where none is given: made when it is first needed, one for the process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._manager: LeaseManager | None = None
         reset_after_fork(self._after_fork)
 
     def _after_fork(self) -> None:
         """Keep the manager, which knows how to go on in a child, under a lock that nobody holds."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def manager(self) -> LeaseManager:
         """Return the manager."""

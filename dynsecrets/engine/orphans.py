@@ -29,11 +29,14 @@ YOUNGEST: Final = timedelta(minutes=10)
 
 @attrs.frozen(kw_only=True)
 class SweepReport:
-    """What a sweep found, as lists of user names.
+    """What a sweep found.
 
-    ``found`` are those that no record knows, ``deleted`` those of them that were deleted (none in a dry run),
-    ``failed`` those that could not be. ``unreadable`` are the ids of leases whose records can't be read: their users
-    may be among ``found``, so nothing is deleted while there are any.
+    Args:
+        found: The names of those that no record knows.
+        deleted: Those of them that were deleted; none in a dry run.
+        failed: Those that could not be.
+        unreadable: The ids of leases whose records can't be read: their users may be among ``found``, so nothing is
+            deleted while there are any.
     """
 
     found: list[str] = attrs.field(factory=list)

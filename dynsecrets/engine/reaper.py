@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
-from dynsecrets._internal.concurrency import Call
+from dynsecrets._internal.concurrency import Call, interrupts_itself
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.process_identity import ProcessState, current_owner, liveness
 from dynsecrets.engine.revocation import RevocationOutcome
@@ -111,8 +111,8 @@ class Reaper:
             overdue = chain(self._overdue(integrations, look), self._failed_here(integrations))
             attempts = self._start(overdue, integrations, limit)
         report = ReapReport(failed=unreadable)
-        if self._scheduler.in_worker():
-            # It can't wait for the other workers: they may wait like this one.
+        if self._scheduler.in_worker() or interrupts_itself():
+            # It can't wait for the other workers: they may wait like this one, or for this one.
             for call in attempts.values():
                 call()
         for lease_id, call in attempts.items():
@@ -162,7 +162,8 @@ class Reaper:
                 break
             if record.id not in started:
                 started[record.id] = Call(partial(self._reap_one, record, integrations[record.integration]))
-                self._scheduler.submit_for(record.integration, started[record.id], has_time=True)
+                if not interrupts_itself():
+                    self._scheduler.submit_for(record.integration, started[record.id], has_time=True)
         return started
 
     def _reap_one(self, record: LeaseRecord, integration: Integration) -> RevocationOutcome:

@@ -27,16 +27,24 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class LeasePool:
-    """Keeps ``size`` fresh, usable leases ready: ``with pool.lease() as creds:``.
+    """Keeps fresh, usable leases ready: ``with pool.lease() as creds:``.
 
     Each is handed out once, to one caller, and revoked when its block ends; another one is made in the background. A
     lease that got too old while it waited is replaced. A burst larger than the pool waits for leases to be made, and
-    is served in order. ``ttl`` is that of each lease, counted from its making: half of it may be over when it is
-    handed out.
+    is served in order. Filling begins at once, in the background. ``close()``, and leaving the pool's own ``with`` or
+    ``async with`` block, revokes what was never handed out. Thread-safe. A forked child fills a pool of its own; the
+    parent's leases are never handed out there.
 
-    Filling begins at once, in the background. ``close()``, and leaving the pool's own ``with`` or ``async with`` block,
-    revokes what was never handed out. Thread-safe. A forked child fills a pool of its own; the parent's leases are
-    never handed out there. Raises ``InvalidConfig`` and ``InvalidTTL``.
+    Args:
+        config: The dynamic secret to lease.
+        size: How many leases are kept ready.
+        ttl: The time to live of each, counted from its making: half of it may be over when it is handed out. ``None``
+            for the config's default.
+        manager: The manager to lease with, by default the one that ``lease()`` uses.
+
+    Raises:
+        InvalidConfig: An argument is not accepted.
+        InvalidTTL: The TTL is not accepted.
     """
 
     def __init__(
@@ -62,7 +70,10 @@ class LeasePool:
         """Return a context manager, for ``with`` and ``async with``, that hands over one ready lease.
 
         Each entry takes another one, leaving it revokes it. Where none is ready, entering waits for one, and raises
-        what its making met. It decorates functions too, as ``lease()`` does.
+        what its making met.
+
+        Returns:
+            The context manager. It decorates functions too, as what ``lease()`` returns does.
         """
         return _PooledContext(self._state)
 

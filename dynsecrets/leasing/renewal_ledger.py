@@ -43,7 +43,7 @@ class RenewalLedger:
     def __init__(self, engine: Issuer, config: DynamicSecretConfig) -> None:
         self._engine = engine
         self._config = config
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._leases: dict[str, Lease | None] = {}
 
     def __contains__(self, lease: Lease) -> bool:

@@ -48,10 +48,12 @@ if TYPE_CHECKING:
 class RenewalStatus:
     """How a renewer is doing.
 
-    ``lease_id`` and ``expires_at`` are the current lease's (``None`` before there is one, and once it is closed),
-    ``next_renewal_at`` is when the next attempt is due, by the service's clock (``None`` once it is closed),
-    ``failures`` counts failed attempts in a row, ``last_error`` is what the last of them met (``None`` after a
-    success).
+    Args:
+        lease_id: The current lease's id; ``None`` before there is one, and once the renewer is closed.
+        expires_at: The end of the current lease, or ``None``.
+        next_renewal_at: When the next attempt is due, by the service's clock; ``None`` once the renewer is closed.
+        failures: How many attempts in a row have failed.
+        last_error: What the last of them met; ``None`` after a success.
     """
 
     lease_id: str | None
@@ -98,7 +100,7 @@ class LeaseRenewer:
         """Have nothing planned, nothing under way and nothing to revoke."""
         if self._found is not None:
             self._ledger = RenewalLedger(self._found, self._config)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
         self._job: Job | None = None
         self._ending: Job | None = None
@@ -163,8 +165,10 @@ class LeaseRenewer:
     def current(self) -> Lease:
         """The lease to use now. Asks nobody and never blocks, but where a forked child inherited one that is over.
 
-        Raises ``LeaseExpired`` where it is over and could not be renewed in time; attempts go on, and once one succeeds
-        this has a lease again.
+        Raises:
+            LeaseExpired: It is over and could not be renewed in time; attempts go on, and once one succeeds this has
+                a lease again.
+            DynsecretsError: The renewer is not open.
         """
         with self._lock:
             lease, open_, inherited = self._current, self._open, self._inherited
@@ -185,6 +189,9 @@ class LeaseRenewer:
 
         Its successor may come at the next attempt, or at any moment while one is under way, and it is revoked no
         earlier than the overlap after that, or at its own end.
+
+        Returns:
+            The lease, and how long it stays.
         """
         lease = self.current
         with self._lock:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: For how long after its creation some of AWS's servers may not know a key (seen: up to ten seconds).
 YOUNG_FOR: Final = timedelta(seconds=15)
 _ZERO: Final = timedelta(0)
+#: How far the wall clock gets ahead of the monotonic one only where the latter stood still, or the former was set.
+_RESTORED: Final = timedelta(minutes=1)
 
 
 class Timer(Protocol):
@@ -56,6 +58,8 @@ class Lease(AwsValues, Mapping[str, str]):
         "_status",
         "_steady",
         "_values",
+        "_wall",
+        "_wall_anchor",
     )
 
     def __init__(
@@ -69,10 +73,11 @@ class Lease(AwsValues, Mapping[str, str]):
         expires_at: datetime,
         anchor: float,
         steady: Timer,
+        wall: Callable[[], datetime],
         status: LeaseStatus,
         revoke: Callable[[Lease], None],
     ) -> None:
-        """Hold what was granted. ``anchor`` is what ``steady()`` read at ``issued_at``."""
+        """Hold what was granted. ``anchor`` is what ``steady()`` read at ``issued_at``; ``wall`` is the local time."""
         shown = integration.public_values
         values = {
             suffix: str.__str__(secret.reveal()) if suffix in shown else secret.reveal()
@@ -88,6 +93,8 @@ class Lease(AwsValues, Mapping[str, str]):
         self._expires_at = expires_at
         self._anchor = anchor
         self._steady = steady
+        self._wall = wall
+        self._wall_anchor = wall() - timedelta(seconds=steady() - anchor)
         self._revoke = revoke
         self._status = status
 
@@ -129,8 +136,16 @@ class Lease(AwsValues, Mapping[str, str]):
 
     @property
     def remaining(self) -> timedelta:
-        """How long it still lives, never negative. The local clock may be off or jump; this isn't."""
+        """How long it still lives, never negative. The local clock may be off, or be set back; this isn't.
+
+        Where the wall clock is far ahead of the monotonic one, time has gone by that the latter doesn't know of: the
+        machine was restored from a snapshot. (Or somebody has set the clock forward: then a lease is given up early,
+        and still not revoked before its end.)
+        """
         lived = timedelta(seconds=self._steady() - self._anchor)
+        by_the_wall = self._wall() - self._wall_anchor
+        if by_the_wall - lived > _RESTORED:
+            lived = by_the_wall
         return max(self._expires_at - self._issued_at - lived, _ZERO)
 
     @property

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 import attrs
 
 from dynsecrets._internal.compat import override
-from dynsecrets._internal.fork_safety import ForkSafeLock
 from dynsecrets.errors import StoreError, VersionConflict
 from dynsecrets.model.lifecycle import LONGEST_CLAIM, LeaseState
 from dynsecrets.stores.base import FailureIndex, LeaseStore, ProcessIndex
@@ -33,6 +32,7 @@ from dynsecrets.stores.common import (
     not_found,
     taken,
 )
+from dynsecrets.stores.locking import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import pytest
 
+from dynsecrets import Integration
+from support.docs import blocks
+from support.places import ROOT
 from support.shell_pages import Reader
 
 if TYPE_CHECKING:
@@ -61,3 +65,18 @@ def test_a_role_is_set_up_from_nothing_too(ministack: Account, tmp_path: Path) -
 
     policy = ministack.client("iam").get_role_policy(RoleName="my-service", PolicyName="lease-users")["PolicyDocument"]
     assert policy == json.loads(tmp_path.joinpath("integration-policy.json").read_text(encoding="utf-8"))
+
+
+def test_the_narrower_policy_is_of_this_program_alone() -> None:
+    """What the page shows as narrower differs in its resource only, which no user of a deeper path matches."""
+    shown = {block.file: block.text for block in blocks(ROOT / "docs" / PAGE, "json")}
+    (wide,) = json.loads(shown["integration-policy.json"])["Statement"]
+    (narrow,) = json.loads(shown["narrower-policy.json"])["Statement"]
+    aws = Integration.aws_iam()
+    users = f"arn:aws:iam::123456789012:user{aws.path}"
+
+    mine, deeper = f"{users}{aws.username_prefix}a1B2c3D4e5F6g", f"{users}billing/{aws.username_prefix}a1B2c3D4e5F6g"
+
+    assert {**narrow, "Resource": wide["Resource"]} == wide
+    assert [fnmatchcase(user, wide["Resource"]) for user in (mine, deeper)] == [True, True]
+    assert [fnmatchcase(user, narrow["Resource"]) for user in (mine, deeper)] == [True, False]

@@ -197,6 +197,7 @@ def make_lease(
         expires_at=clock.now() + ttl,
         anchor=clock.steady(),
         steady=clock.steady,
+        wall=clock.now,
         status=noted,
         revoke=revoke or note,
     )

@@ -206,8 +206,8 @@ wait_timeout = "10s"
         (HEAD + "[secrets]\nPORT = 5432\n", r"\[secrets\] PORT must be text or \{ env"),
         (HEAD + "[secrets]\nDAY = 2026-01-01\n", "not a date or a time"),
         (HEAD + "[secrets]\nA = { env = 1 }\n", r"\[secrets\] A must be text"),
-        ('project = "p\n', r"is not TOML: .*line 1"),
-        (HEAD + "project = 'q'\n", "is not TOML"),
+        ('project = "p\n', r"is not valid TOML: .*line 1"),
+        (HEAD + "project = 'q'\n", "is not valid TOML"),
     ],
 )
 def test_a_mistake_names_where_it_stands(toml: str, says: str, file: Path) -> None:

@@ -7,12 +7,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from dynsecrets.cli.arguments import add_ttl
+from dynsecrets.cli.arguments import add_name_transformer, add_ttl
 from dynsecrets.cli.command import Command
 from dynsecrets.cli.errors import UsageError
 from dynsecrets.cli.handover import check_outlives_process, take_back
 from dynsecrets.delivery.formats import FORMATS
-from dynsecrets.delivery.name_transformers import NAME_TRANSFORMERS
 from dynsecrets.errors import InvalidConfig
 
 if TYPE_CHECKING:
@@ -37,9 +36,7 @@ def _add_arguments(parser: Parser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="the file to make")
     parser.add_argument("--no-file", action="store_true", help="write to standard output")
     parser.add_argument("--format", choices=FORMATS, default="json", metavar="FORMAT", help=", ".join(FORMATS))
-    parser.add_argument(
-        "--name-transformer", choices=NAME_TRANSFORMERS, metavar="NAME", help=", ".join(NAME_TRANSFORMERS)
-    )
+    add_name_transformer(parser)
     add_ttl(parser)
 
 
@@ -55,9 +52,11 @@ def _download(console: Console) -> int:
         config = project.secrets_config
         if config.dynamic_secrets:
             check_outlives_process(project)
-        secrets = config.download(dynamic_secrets_ttl_sec=options.dynamic_ttl)
+        secrets = config.download(
+            dynamic_secrets_ttl_sec=options.dynamic_ttl, name_transformer=options.name_transformer
+        )
         try:
-            text = secrets.render(options.format, options.name_transformer)
+            text = secrets.render(options.format)
             if file is None:
                 console.write(text)
             else:

@@ -20,6 +20,7 @@ exit status: 0 nothing overdue is left, 1 something could not be revoked."""
 def _reap(console: Console) -> int:
     """Revoke what is overdue, and print how many leases that were."""
     with console.project() as project:
+        console.find_credentials(*project.integrations.values())
         console.progress.say("revoking what is overdue ...")
         report = project.manager.reap(integrations=project.integrations.values())
         console.progress.say("")

@@ -37,6 +37,8 @@ def _revoke(console: Console) -> int:
                 record = project.manager.get(lease_id)
                 if record.live:
                     _check_integration(project, record)
+                    console.find_credentials(project.integrations[record.integration])
+                    console.progress.say(f"revoking {lease_id} ...")
                 project.manager.revoke(lease_id)
             except DynsecretsError as error:
                 status = FAILED

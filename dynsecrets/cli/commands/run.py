@@ -6,7 +6,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Final
 
-from dynsecrets.cli.arguments import BeforeChild, add_ttl
+from dynsecrets.cli.arguments import BeforeChild, add_name_transformer, add_ttl
 from dynsecrets.cli.command import Command
 from dynsecrets.cli.errors import FAILED, UsageError
 from dynsecrets.cli.interrupts import leave
@@ -55,6 +55,7 @@ def _add_arguments(parser: Parser) -> None:
         metavar="A,B",
         help="variables that are set already win: all of them, or those named",
     )
+    add_name_transformer(parser)
     parser.add_argument("child", nargs=argparse.REMAINDER, action="extend", help=argparse.SUPPRESS)
 
 
@@ -82,6 +83,7 @@ def _run(console: Console) -> int:
                 preserve_env=preserve,
                 aws=options.aws,
                 renew=options.renew,
+                name_transformer=options.name_transformer,
             )
         except RevocationError as error:
             # The command has ended, and its own failure says more.
@@ -99,7 +101,8 @@ COMMAND: Final = Command(
     summary="start a command with the secrets in its environment",
     description=_DESCRIPTION,
     epilog=_EPILOG,
-    usage="dynsecrets run [--dynamic-ttl TTL] [--aws [NAME]] [--renew] [--preserve-env[=A,B]] [--] CMD [ARG ...]",
+    usage="dynsecrets run [--dynamic-ttl TTL] [--aws [NAME]] [--renew] [--preserve-env[=A,B]]\n"
+    "                      [--name-transformer NAME] [--] CMD [ARG ...]",
     add_arguments=_add_arguments,
     action=_run,
 )

@@ -23,6 +23,7 @@ def _verify(console: Console) -> int:
     status = 0
     with console.project() as project:
         for name, integration in console.integrations(project).items():
+            console.find_credentials(integration)
             console.progress.say(f"leasing with {name} once, and revoking it ...")
             try:
                 if not isinstance(integration, Verifiable):

@@ -6,9 +6,9 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, TypeVar
 
-from dynsecrets._internal.fork_safety import ForkSafeLock
 from dynsecrets._internal.log import logger
 from dynsecrets.errors import StoreError
+from dynsecrets.stores.locking import ForkSafeLock
 from dynsecrets.stores.sqlite.files import explain, identify, open_database, remove_left_behind
 from dynsecrets.stores.sqlite.statements import LIVE, RESTORE
 

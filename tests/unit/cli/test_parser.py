@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import dynsecrets
 from dynsecrets.__main__ import main
-from dynsecrets.cli.commands import COMMANDS
+from dynsecrets.cli.commands import COMMANDS, GROUPS
 from dynsecrets.cli.errors import UsageError
 from dynsecrets.cli.parser import make_parser
 from support.cli import only_line
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def parsed(typed: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """Return the options that aren't as they are by default, and the child's words."""
-    options = vars(make_parser()[0].parse_args(typed))
+    options = vars(make_parser(COMMANDS, GROUPS)[0].parse_args(typed))
     child: list[str] = options.pop("child", [])
     chosen = options.pop("chosen")
     options.pop("command")

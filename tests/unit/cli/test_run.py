@@ -71,6 +71,18 @@ def test_with_renew_the_child_gets_an_endpoint(work: Workplace) -> None:
     assert not {"AWS_ACCESS_KEY_ID", "AWS_USER_ACCESS_KEY_ID"} & environment.keys()
 
 
+def test_names_can_be_transformed(work: Workplace, aws: Account) -> None:
+    """``--name-transformer`` spells the names as the command wants them; what it can't have leases nothing."""
+    done = work.run("run", "--name-transformer", "tf-var", "--", "sh", "-c", "echo $TF_VAR_database_password")
+    refused = work.run("run", "--name-transformer", "lower-kebab", "--", "touch", "started")
+
+    assert (done.returncode, done.stdout) == (0, f"{PASSWORD}\n"), done.stderr
+    assert refused.returncode == 1
+    assert "can't be the name of an environment variable, which a child needs" in only_line(refused)
+    assert not work.folder.joinpath("started").exists()
+    assert len(work.leases("--all")) == 1
+
+
 def test_what_is_preserved_wins(work: Workplace) -> None:
     """``--preserve-env`` alone preserves all, and with names these."""
     work.environment |= {"DATABASE_HOST": "mine", "DYNSECRETS_PROJECT": "mine"}
@@ -281,3 +293,13 @@ def test_a_prompt_for_a_code_is_answered(tmp_path: Path, aws: Account) -> None:
         assert terminal.process.wait(60) == 0
     assert "\x1b[K" not in shown.partition("\n")[0]
     assert "Enter MFA code" not in shown
+
+
+def test_modules_of_the_folder_are_not_the_standard_library_s(work: Workplace) -> None:
+    """``python -m dynsecrets`` in a folder with a secrets.py of somebody's doesn't take that for Python's."""
+    for name in ("secrets", "signal", "json", "typing", "logging", "queue", "http", "socket"):
+        work.folder.joinpath(f"{name}.py").write_text(f"raise SystemExit('the folder has a {name}.py')")
+
+    done = work.run("run", "--", "sh", "-c", "exit 3")
+
+    assert (done.returncode, done.stderr) == (3, "")

@@ -138,6 +138,47 @@ def test_an_invalid_ttl_is_refused_first(world: World, ttl: Any, include: bool) 
     assert world.integration.calls == []
 
 
+def test_names_are_transformed(world: World) -> None:
+    """All names are spelt as asked for: static ones, those of leases, and the labels."""
+    config = make(world, {"API_KEY": "k"}, dynamic_secrets(world, "ONE"))
+
+    secrets = config.download(name_transformer="camel")
+
+    assert (secrets["apiKey"], secrets["dynsecretsProject"]) == ("k", "shop")
+    assert secrets["oneLeaseId"] == secrets.leases["ONE"].id
+    assert list(secrets) == sorted(secrets)
+
+
+def test_names_that_fall_together_are_refused_first(world: World) -> None:
+    """What is known to become one name, static or leased, leases nothing; nor does an unknown transformer."""
+    config = make(world, {"A_B": "1", "A__B": "2"}, dynamic_secrets(world, "ONE"))
+
+    with pytest.raises(InvalidConfig, match="camel makes aB of both A_B and A__B"):
+        config.download(name_transformer="camel")
+    with pytest.raises(InvalidConfig, match="'camle' is not known; did you mean camel"):
+        config.download(name_transformer="camle")
+    with pytest.raises(InvalidConfig, match="camel makes aB of both A_B and A__B"):
+        config.run(["true"], name_transformer="camel")
+    with pytest.raises(InvalidConfig, match="can't be the name of an environment variable, which a child needs"):
+        config.run(["true"], name_transformer="lower-kebab")
+
+    assert world.events.events == []
+
+
+def test_names_that_only_a_lease_makes_fall_together_revoke_it(world: World) -> None:
+    """A third party's value that becomes the name of another one is found out late, and the lease is revoked."""
+    config = make(world, {"ONE__LEASE_ID": "x"}, dynamic_secrets(world, "ONE"))
+    late = make(world, {"ONE__TOKEN": "x"}, dynamic_secrets(world, "ONE"))
+
+    with pytest.raises(InvalidConfig, match="camel makes oneLeaseId of both"):
+        config.download(name_transformer="camel")
+    assert world.events.events == []
+    with pytest.raises(InvalidConfig, match="camel makes oneToken of both"):
+        late.download(name_transformer="camel")
+
+    assert not world.integration.live
+
+
 def test_without_dynamic_secrets_nothing_is_called(world: World) -> None:
     """The static values are there, nothing is leased, and a TTL that is valid does no harm."""
     secrets = make(world, {"A": "1"}, dynamic_secrets(world, "ONE")).download(
@@ -361,6 +402,7 @@ def test_running_hands_over_all_that_was_given(world: World, monkeypatch: pytest
     assert make_renewer.func is LeaseRenewer
     assert make_renewer.keywords["engine"]() is engine_of(world.manager)
     assert {type(value) for value in calls[0][1]["static_values"].values()} == {str}
+    assert calls[0][0][1].rename({"A": "1"}) == {"A": "1"}
 
 
 @pytest.mark.parametrize("how", ["download", "run"])
@@ -409,7 +451,7 @@ def test_names_that_variables_can_have_are_taken(name: str) -> None:
     ("value", "why"),
     [
         ("can\0ary", "has a NUL character"),
-        ("canary\udc80", "is no Unicode text: it has half of a surrogate pair"),
+        ("canary\udc80", "is not Unicode text: it has half a surrogate pair"),
         (5, "must be text, and is of type int"),
         (None, "must be text, and is of type NoneType"),
         (b"canary", "must be text, and is of type bytes"),

@@ -139,7 +139,7 @@ def test_gives_a_forked_child_a_copy() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are POSIX")
 def test_is_not_locked_in_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fork in the middle of a call, whose lock nobody can release in time, leaves a child that can use its copy."""
-    monkeypatch.setattr("dynsecrets._internal.fork_safety.PATIENCE", 0.01)
+    monkeypatch.setattr("dynsecrets.stores.locking.PATIENCE", 0.01)
     store = MemoryLeaseStore()
 
     with held_by_another_thread(store._lock):

@@ -231,7 +231,7 @@ def test_an_interrupted_change_is_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 def test_does_not_wait_for_ever_for_another_thread(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a call waits for a thread that waits for it, an error ends that."""
-    monkeypatch.setattr("dynsecrets._internal.fork_safety._LONGEST_CALL", 0.01)
+    monkeypatch.setattr("dynsecrets.stores.locking._LONGEST_CALL", 0.01)
     store = new_store(kind, tmp_path)
     lock = store._lock if isinstance(store, MemoryLeaseStore) else store._database._lock
 

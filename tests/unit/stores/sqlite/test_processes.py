@@ -167,7 +167,7 @@ def test_is_forked_while_threads_write(store: SQLiteLeaseStore) -> None:
 @posix
 def test_leaves_alone_what_could_not_be_closed(store: SQLiteLeaseStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fork in the middle of a call keeps the parent's connection from use and from being closed in the child."""
-    monkeypatch.setattr("dynsecrets._internal.fork_safety.PATIENCE", 0.01)
+    monkeypatch.setattr("dynsecrets.stores.locking.PATIENCE", 0.01)
     store.insert(make_record())
     connection, theirs = store._database._connection, make_record()
 
