@@ -67,9 +67,7 @@ def _check_value(name: str, value: object) -> MaskedStr:
     if "\0" in value:
         raise InvalidConfig(f"the value of {name} has a NUL character, which no environment variable can hold")
     if not is_unicode(value):
-        raise InvalidConfig(
-            f"the value of {name} is not Unicode text: it has half a surrogate pair; encode it first"
-        )
+        raise InvalidConfig(f"the value of {name} is not Unicode text: it has half a surrogate pair; encode it first")
     return MaskedStr(str.__str__(value))
 
 

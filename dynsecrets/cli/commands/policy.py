@@ -30,9 +30,11 @@ def _add_arguments(parser: Parser) -> None:
 
 def _policy(console: Console) -> int:
     """Print the policy document that an integration's own user needs."""
+    from dynsecrets.project_file import open_project
+
     options = console.options
-    with console.project() as project:
-        known = console.integrations(project)
+    with open_project(console.file, on_event=console.progress) as project:
+        known = console.check_integrations(project.integrations, project.path)
         name = options.integration
         if name is None:
             if len(known) > 1:
@@ -52,8 +54,6 @@ def _policy(console: Console) -> int:
 
 
 COMMAND: Final = Command(
-    name="policy",
-    summary="print the IAM policy that an integration needs",
     description="Prints the least-privilege IAM policy for an integration's own user and the file's dynamic secrets.",
     epilog=_EPILOG,
     add_arguments=_add_arguments,
