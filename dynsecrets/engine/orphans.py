@@ -11,8 +11,9 @@ import attrs
 
 from dynsecrets._internal.concurrency import past_failures
 from dynsecrets._internal.log import logger
-from dynsecrets.errors import StoreError
+from dynsecrets.errors import RevocationError, StoreError
 from dynsecrets.model.capabilities import Listable, TellsTime, lack
+from dynsecrets.model.timestamps import to_milliseconds
 from dynsecrets.stores.unreadable import noting_unreadable
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from dynsecrets.engine.scheduler import Scheduler
     from dynsecrets.engine.state import EngineState
+    from dynsecrets.model.grant import Found
     from dynsecrets.model.integration import Integration
     from dynsecrets.model.record import LeaseRecord
 
@@ -66,7 +68,7 @@ def sweep(state: EngineState, scheduler: Scheduler, integration: Integration, *,
             f"nothing was swept: the records of leases {', '.join(unreadable)} can't be read, so their users look like "
             "orphans; repair these records, or delete them where their users are gone, and sweep again"
         )
-    errors = past_failures(scheduler, {each.name: partial(integration.revoke, each.handle) for each in orphans})
+    errors = past_failures(scheduler, {each.name: partial(_delete, integration, each) for each in orphans})
     for name in report.found:
         if name in errors:
             logger.error("Orphan %s could not be deleted: %s", name, errors[name])
@@ -75,6 +77,13 @@ def sweep(state: EngineState, scheduler: Scheduler, integration: Integration, *,
             logger.info("Orphan %s was deleted", name)
             report.deleted.append(name)
     return report
+
+
+def _delete(integration: Integration, orphan: Found) -> None:
+    """Delete an orphan. One that ends by itself later is not deleted: the next sweep finds what is left of it."""
+    remainder = integration.revoke(orphan.handle)
+    if remainder is not None and not remainder.ended:
+        raise RevocationError(f"it can't be ended before {to_milliseconds(remainder.again_at)}, when it ends by itself")
 
 
 def _known(records: Iterable[LeaseRecord], integration: Listable) -> Iterator[str]:

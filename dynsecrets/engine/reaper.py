@@ -51,8 +51,9 @@ class ReapReport:
     Args:
         revoked: Those that it revoked.
         released: Those that it gave back, and that end by themselves later.
-        failed: Those that could not be revoked (their records say why, and it is tried again), or that are due and
-            can't be read, which the log explains.
+        failed: Those that could not be revoked (their records say why, and it is tried again), and those that are due
+            and can't be dealt with, which the log explains: their records can't be read, or their third party can't
+            tell the time, by which alone a lease is over.
         skipped: Those that somebody else is revoking.
     """
 
@@ -110,7 +111,7 @@ class Reaper:
         with noting_unreadable() as unreadable:
             overdue = chain(self._overdue(integrations, look), self._failed_here(integrations))
             attempts = self._start(overdue, integrations, limit)
-        report = ReapReport(failed=unreadable)
+        report = ReapReport(failed=[*unreadable, *look.undecided])
         if self._scheduler.in_worker() or interrupts_itself():
             # It can't wait for the other workers: they may wait like this one, or for this one.
             for call in attempts.values():
@@ -231,6 +232,9 @@ class Reaper:
             if count is None or limit is None or len(found) < count or len(ready) >= limit:
                 break
             count *= 4
+        if not certain:
+            overdue = (record for record in known.values() if record.state is LeaseState.ACTIVE and record.is_due(now))
+            look.undecided.extend(record.id for record in overdue)
         yield from ready
 
     def _is_being_issued_here(self, record: LeaseRecord, young: datetime) -> bool:
@@ -304,6 +308,8 @@ class _Look:
     limit: int | None
     abandoned_after: timedelta
     retry: bool = attrs.field(kw_only=True)
+    #: Leases that are over by a clock that may be wrong: their third party's time could not be had.
+    undecided: list[str] = attrs.field(factory=list)
 
 
 def _is_open(record: LeaseRecord, now: datetime, *, retry: bool) -> bool:

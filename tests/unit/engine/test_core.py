@@ -168,10 +168,6 @@ def test_a_fresh_integration_for_each_request_reaps_once(world: World) -> None:
     assert [state for state in world.states() if state == "revoked"] == []
 
 
-def _fail() -> None:
-    raise AssertionError("nobody should ask")
-
-
 def test_a_lease_that_cannot_be_revoked_is_tried_by_one_process_at_a_time() -> None:
     """Of twenty that have met it, one makes each attempt, when the record says that it is due."""
     with stubborn_world(store=ThirdPartyStore(), housekeeping=None) as world:
