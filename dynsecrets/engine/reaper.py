@@ -11,16 +11,17 @@ from datetime import timedelta
 from functools import partial
 from itertools import chain
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
 from dynsecrets._internal.concurrency import Call, interrupts_itself
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.process_identity import ProcessState, current_owner, liveness
-from dynsecrets.engine.revoker import RevocationOutcome
+from dynsecrets.engine.revocation import RevocationOutcome
 from dynsecrets.errors import StoreError
-from dynsecrets.model.lifecycle import ABANDONED_AFTER, LONGEST_BACKOFF, TOMBSTONE_AGE, LeaseState
+from dynsecrets.model.backoff import LONGEST_BACKOFF
+from dynsecrets.model.lifecycle import ABANDONED_AFTER, TOMBSTONE_AGE, LeaseState
 from dynsecrets.stores.base import FailureIndex, ProcessIndex, purge_some, takes_limit
 from dynsecrets.stores.unreadable import noting_unreadable
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from dynsecrets.engine.revoker import Revoker
     from dynsecrets.engine.scheduler import Scheduler
     from dynsecrets.engine.state import EngineState
     from dynsecrets.model.integration import Integration
@@ -78,11 +78,25 @@ class ReapReport:
         lists[outcome].append(lease_id)
 
 
+class Revoking(Protocol):
+    """What a reaper needs of the one who revokes."""
+
+    def reap(
+        self, record: LeaseRecord, integration: Integration, *, again_after: timedelta | None = None
+    ) -> RevocationOutcome:
+        """Make one attempt, unless another worker is at it."""
+        ...
+
+    def release(self, record: LeaseRecord) -> LeaseRecord | None:
+        """Take the claim of a worker that is gone off a lease; ``None`` where somebody else has done that."""
+        ...
+
+
 class Reaper:
     """Finds and revokes what is overdue, for a manager. Thread-safe; any number may work at the same time."""
 
     def __init__(
-        self, state: EngineState, revoker: Revoker, scheduler: Scheduler, keep_revoked: timedelta = TOMBSTONE_AGE
+        self, state: EngineState, revoker: Revoking, scheduler: Scheduler, keep_revoked: timedelta = TOMBSTONE_AGE
     ) -> None:
         self._state = state
         self._keep_revoked = keep_revoked

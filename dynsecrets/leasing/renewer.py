@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import boto3
 
     from dynsecrets.engine.core import Engine
-    from dynsecrets.engine.scheduler import Job
+    from dynsecrets.engine.job import Job
     from dynsecrets.model.config import DynamicSecretConfig
     from dynsecrets.model.lease import Lease
 
@@ -373,7 +373,7 @@ class LeaseRenewer:
         """Return the integration, where it makes sessions."""
         integration = self._config.integration
         if not isinstance(integration, AwsSessions):
-            raise lack(integration, AwsSessions)
+            raise lack(integration.name, AwsSessions)
         return integration
 
     def _values(self) -> dict[str, str]:
