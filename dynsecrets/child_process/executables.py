@@ -60,7 +60,7 @@ def explain(error: OSError, name: str) -> CannotStart | None:
         return CannotStart(f"{name}: not in a format that can be executed (a script begins with #!)")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ETXTBSY, errno.ENAMETOOLONG):
         return CannotStart(f"{name}: {error.strerror}")
-    # Windows' own number for what is no program: ERROR_BAD_EXE_FORMAT.
+    # Windows' own number for what is not a program: ERROR_BAD_EXE_FORMAT.
     return CannotStart(f"{name}: not a program") if getattr(error, "winerror", None) == 193 else None
 
 

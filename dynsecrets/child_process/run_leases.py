@@ -149,9 +149,22 @@ def _overlap(ttl: timedelta) -> timedelta:
     return timedelta(seconds=max(1, min(int(ttl.total_seconds()) // _OVERLAP_PART, 60)))
 
 
+def outlook(renewer: LeaseRenewer, overlap: timedelta) -> tuple[Lease, timedelta]:
+    """Return the current lease, and for how long from now on it certainly stays.
+
+    Its successor may come at the next attempt, or at any moment while one is under way, and it is revoked no earlier
+    than the overlap after that, or at its own end.
+    """
+    lease, status = renewer.current, renewer.status()
+    remaining, pause = lease.remaining, timedelta(0)
+    if status.lease_id == lease.id and status.next_renewal_at is not None:
+        pause = max(status.next_renewal_at - (lease.expires_at - remaining), pause)
+    return lease, min(pause + overlap, remaining)
+
+
 def _answer(renewer: LeaseRenewer, overlap: timedelta, user_agent: str) -> bytes:
     """Return the key of the moment, for as long as it is vouched for, as an SDK reads it."""
-    lease, stays_for = renewer.outlook()
+    lease, stays_for = outlook(renewer, overlap)
     return describe(lease, expiration(local_now(), stays_for, overlap), user_agent)
 
 

@@ -67,9 +67,7 @@ def _check_value(name: str, value: object) -> MaskedStr:
     if "\0" in value:
         raise InvalidConfig(f"the value of {name} has a NUL character, which no environment variable can hold")
     if not is_unicode(value):
-        raise InvalidConfig(
-            f"the value of {name} is not Unicode text: it has half a surrogate pair; encode it first"
-        )
+        raise InvalidConfig(f"the value of {name} is not Unicode text: it has half a surrogate pair; encode it first")
     return MaskedStr(str.__str__(value))
 
 
@@ -178,6 +176,9 @@ class SecretsConfig:
             dynamic_secrets_ttl_sec: The TTL of the leases: whole seconds, a ``timedelta`` or text (``"3h"``); ``None``
                 means each dynamic secret's default.
             name_transformer: How names are spelt, as for :meth:`Secrets.render`; ``None`` keeps them.
+
+        Returns:
+            The values, and the leases that some of them are of.
 
         Raises:
             InvalidTTL: Before anything is leased.

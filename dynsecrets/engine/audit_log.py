@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 class JSONLinesAudit:
     """Writes each event as a line of JSON: ``LeaseManager(on_event=[JSONLinesAudit("audit.jsonl")])``.
 
-    ``path`` is a file, made with mode 0600 where it doesn't exist. Lines hold names, key ids and times, and no secret.
-    Each is written by one ``write`` to the end of the file, so that threads and processes can share it; a file that
-    was moved away (log rotation) is made anew at the next event. Raises ``InvalidConfig`` for a path that isn't one,
-    and ``OSError`` where the file can't be written: a manager logs that and goes on.
+    Lines hold names, key ids and times, and not a secret. Each is written by one ``write`` to the end of the file, so
+    that threads and processes can share it; a file that was moved away (log rotation) is made anew at the next event.
+    Where the file can't be written, the call with an event raises ``OSError``: a manager logs that and goes on.
+
+    Args:
+        path: The file, made with mode 0600 where it doesn't exist.
+
+    Raises:
+        InvalidConfig: ``path`` is not a path.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

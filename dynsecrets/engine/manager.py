@@ -40,15 +40,25 @@ _engines: WeakKeyDictionary[LeaseManager, Engine] = WeakKeyDictionary()
 class LeaseManager:
     """Issues and revokes leases, and keeps their records in a store.
 
-    ``store`` is a :class:`~dynsecrets.LeaseStore`; by default the one that ``DYNSECRETS_STORE`` names, else a SQLite
-    file in the user's state directory. ``integrations`` are those to revoke leases of earlier processes with;
-    integrations that leases are issued with are known by themselves. ``on_event`` are callables that get each
-    :class:`~dynsecrets.LeaseEvent`. ``clock`` is a :class:`~dynsecrets.clock.Clock`, for tests. ``max_workers`` bounds
-    the threads that work at the same time.
-
     Leases are revoked at their TTL while the process lives, by one background thread and a small pool. Thread-safe; a
     forked child can use the same manager and revokes nothing that its parent issued. A context manager: leaving it
     closes it.
+
+    Args:
+        store: A :class:`~dynsecrets.LeaseStore`; by default the one that ``DYNSECRETS_STORE`` names, else a SQLite file
+            in the user's state directory. A store that is given is not closed by the manager.
+        integrations: Those to revoke leases of earlier processes with. Integrations that leases are issued with need
+            not be given.
+        on_event: One callable or several, which get each :class:`~dynsecrets.LeaseEvent`.
+        clock: A :class:`~dynsecrets.clock.Clock`, for tests; by default the system's.
+        max_workers: The most threads that work at the same time, at least 1.
+        housekeeping: How often records are tidied and overdue leases revoked in the background: whole seconds, a
+            ``timedelta`` or text like ``"10m"``; ``None`` means never.
+        keep_revoked: How long records of revoked leases are kept, a TTL too; by default seven days, ``"0s"`` included.
+
+    Raises:
+        InvalidConfig: An argument is not accepted, or ``DYNSECRETS_STORE`` doesn't name a store.
+        InvalidTTL: ``housekeeping`` or ``keep_revoked`` is not a TTL.
     """
 
     def __init__(
@@ -101,42 +111,81 @@ class LeaseManager:
         wait: Wait | Unset = UNSET,
         metadata: Mapping[str, Any] | None = None,
     ) -> Lease:
-        """Lease a credential that outlives the call.
+        """Issue a lease that outlives the call.
 
-        ``ttl`` is its time to live (whole seconds, a ``timedelta`` or text like ``"15m"``; ``None`` means the config's
-        default), ``wait`` overrides the config's, ``metadata`` is kept with the record (what JSON can hold, no
-        secrets). It is revoked at its TTL by this process while it lives, and by any reaper of the same store after
-        that.
+        The lease is revoked at its TTL by this process while it lives, and by any reaper of the same store after that.
 
-        Raises ``InvalidTTL`` and ``InvalidConfig`` before anything is called, ``QuotaExceeded``, ``PermissionDenied``,
-        ``ProvisionError``, ``NotUsableInTime`` and ``StoreError`` after all that was made is deleted again.
+        Args:
+            config: What to lease.
+            ttl: The time to live: whole seconds, a ``timedelta`` or text like ``"15m"``; ``None`` means the config's
+                default.
+            wait: When the lease is handed over; by default as the config says.
+            metadata: What is kept with the record: what JSON can hold, and not a secret.
+
+        Returns:
+            The lease, with its values.
+
+        Raises:
+            InvalidTTL: ``ttl`` is not a TTL, or is over the config's maximum. Nothing was called.
+            InvalidConfig: An argument is not accepted. Nothing was called, unless it is the integration that refuses.
+            QuotaExceeded: The config's ``max_active`` or a limit of the service is reached.
+            PermissionDenied: The integration's own credentials may not make the user.
+            ProvisionError: The service failed in another way.
+            NotUsableInTime: The credential did not work before the wait was over.
+            StoreError: The record could not be written. In this and the four cases before it, all that was made is
+                deleted again; what can't be deleted now is tried again.
         """
         length = _check_config(config).ttl(ttl)
         until = wait if isinstance(wait, Unset) else check_wait(wait)
         return self._engine.issue(config, length, wait=until, metadata=check_metadata(metadata))
 
     def issue_many(self, config: DynamicSecretConfig, n: int, ttl: TTL | None = None) -> list[Lease]:
-        """Lease ``n`` credentials at the same time, all or none.
+        """Issue ``n`` leases at the same time, all or none.
 
-        If one can't be had, those that were made are revoked, and its error is raised.
+        Args:
+            config: What to lease.
+            n: How many, 0 included.
+            ttl: The time to live of each, as for :meth:`issue`.
+
+        Returns:
+            The leases.
+
+        Raises:
+            InvalidTTL: ``ttl`` is not a TTL, or is over the config's maximum.
+            InvalidConfig: ``n`` or ``config`` is not accepted.
+            DynsecretsError: What :meth:`issue` raises. The leases that were issued are revoked.
         """
         if not isinstance(n, int) or isinstance(n, bool) or n < 0:
             raise InvalidConfig(f"n {safe_repr(n)} is not accepted; give a whole number of leases")
         return self._engine.issue_many(config, n, _check_config(config).ttl(ttl))
 
     def revoke(self, lease_or_id: Lease | LeaseRecord | str, *, integration: Integration | None = None) -> None:
-        """Revoke a lease, by itself or by its id, from any process that has the store and the integration.
+        """Revoke a lease, from any process that has the store and the integration.
 
-        When this returns the credential is gone, whoever deleted it; twice is fine. ``integration`` is found by name
-        among those that the manager was given or has used. Raises ``LeaseNotFound``, ``InvalidConfig`` where the
-        integration isn't known, and ``RevocationError`` where it can't be done now.
+        When this returns the credential is gone, whoever deleted it; revoking twice is fine.
+
+        Args:
+            lease_or_id: The lease, its record or its id.
+            integration: What to revoke it with; by default found by name among the integrations that the manager was
+                given or has used.
+
+        Raises:
+            LeaseNotFound: The store has no record of the lease.
+            InvalidConfig: The integration is not known.
+            RevocationError: The lease can't be revoked now. The attempts go on.
+            StoreError: The store can't be read or written.
         """
         self._engine.revoke(_id_of(lease_or_id), integration)
 
     def revoke_many(self, leases_or_ids: Iterable[Lease | LeaseRecord | str]) -> ReapReport:
-        """Revoke many leases at the same time, past failures; report which were revoked and which were not.
+        """Revoke many leases at the same time, past failures.
 
-        What was revoked already, or is not known to the store, is in ``skipped``.
+        Args:
+            leases_or_ids: Leases, records or ids, in any mixture.
+
+        Returns:
+            Which were revoked and which were not. What was revoked already, or is not known to the store, is in
+            ``skipped``.
         """
         return self._engine.revoke_many(dict.fromkeys(str(_id_of(each)) for each in leases_or_ids))
 
@@ -150,13 +199,26 @@ class LeaseManager:
         """Revoke everything that is overdue or half-made, in whichever process it began.
 
         These are expired leases, failed revocations (now, whatever their back-off), held leases and claims of processes
-        of this host that are gone, and issues that were never finished: those older than ``abandoned_after`` (a TTL,
-        ``"0s"`` included), and those of processes that are gone. ``limit`` is the most to revoke in this call.
+        of this host that are gone, and issues that were never finished: those older than ``abandoned_after``, and those
+        of processes that are gone.
 
         Safe to run from many processes at once: each lease is revoked by one of them. One record that can't be read or
-        revoked never stops the others. Raises ``InvalidConfig``, ``InvalidTTL``, and ``StoreError`` where the store
-        can't be read at all. Once for each integration that leases are issued with it runs by itself, in the
+        revoked never stops the others. Once for each integration that leases are issued with, it runs by itself in the
         background.
+
+        Args:
+            integrations: Whose leases to revoke, and what to revoke them with.
+            limit: The most leases to revoke in this call; ``None`` means all.
+            abandoned_after: The age from which an unfinished issue counts as abandoned: whole seconds, a ``timedelta``
+                or text, ``"0s"`` included.
+
+        Returns:
+            The ids of the leases, by what became of them.
+
+        Raises:
+            InvalidConfig: ``integrations`` or ``limit`` is not accepted.
+            InvalidTTL: ``abandoned_after`` is not a TTL.
+            StoreError: The store can't be read at all.
         """
         known = {integration.name: integration for integration in _check_integrations(integrations)}
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
@@ -167,23 +229,58 @@ class LeaseManager:
     def sweep_orphans(self, integration: Integration, *, dry_run: bool = True) -> SweepReport:
         """Find leased users that no record of this store knows, for after a store was lost.
 
-        With ``dry_run`` nothing is deleted: look at what was found first. A user that another store knows is an orphan
-        to this one. Nothing outside of the integration's path and prefix is touched, nor anything younger than ten
-        minutes. Needs ``iam:ListUsers``, which nothing else does: ``required_policy(sweep=True)``. Raises
-        ``PermissionDenied``, ``ProvisionError``, and ``StoreError`` where records can't be read: then nothing is
-        deleted, and the report of a dry run names them.
+        A user that another store knows is an orphan to this one. Nothing outside of the integration's path and prefix
+        is touched, nor anything younger than ten minutes. Needs ``iam:ListUsers``, which nothing else does:
+        ``required_policy(sweep=True)``.
+
+        Args:
+            integration: Whose users to look through.
+            dry_run: Whether to delete nothing: look at what was found first.
+
+        Returns:
+            The names of the users that were found, deleted and not deleted.
+
+        Raises:
+            InvalidConfig: The integration can't list what it made.
+            PermissionDenied: The integration's own credentials may not list users.
+            ProvisionError: The service failed in another way.
+            StoreError: Records can't be read. Nothing is deleted then; a dry run names them in its report instead.
         """
         (checked,) = _check_integrations([integration])
         return self._engine.sweep_orphans(checked, dry_run=dry_run)
 
     def get(self, lease_id: str) -> LeaseRecord:
-        """Return the record of a lease. Raises ``LeaseNotFound``."""
+        """Return the record of a lease.
+
+        Args:
+            lease_id: The lease's id.
+
+        Returns:
+            The record as the store has it now.
+
+        Raises:
+            LeaseNotFound: The store has no such record.
+            StoreError: The store can't be read.
+        """
         return self._engine.state.find(lease_id)
 
     def records(
         self, *, state: LeaseState | str | None = None, name: str | None = None, integration: str | None = None
     ) -> Iterator[LeaseRecord]:
-        """Iterate over the records that match, oldest first; of revoked leases too, for seven days."""
+        """Iterate over the records that match, oldest first; of revoked leases too, for ``keep_revoked``.
+
+        Args:
+            state: The :class:`~dynsecrets.LeaseState`, or its value; ``None`` means any.
+            name: The dynamic secret's name; ``None`` means any.
+            integration: The integration's name; ``None`` means any.
+
+        Returns:
+            An iterator, which reads from the store as it goes.
+
+        Raises:
+            InvalidConfig: ``state`` is not one of the states.
+            StoreError: The store can't be read.
+        """
         try:
             wanted = None if state is None else LeaseState(state)
         except ValueError:
@@ -194,8 +291,12 @@ class LeaseManager:
     def close(self, *, revoke: bool | None = None) -> None:
         """Stop the background work; closing twice is fine.
 
-        ``revoke`` says whether what this manager issued is revoked; by default it is where the store would not outlive
-        the process. Raises ``RevocationError`` where some of it could not be.
+        Args:
+            revoke: Whether to revoke what this manager issued; by default only if the store would not outlive the
+                process.
+
+        Raises:
+            RevocationError: Some leases could not be revoked.
         """
         self._engine.close(revoke=revoke)
 

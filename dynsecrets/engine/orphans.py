@@ -31,9 +31,12 @@ YOUNGEST: Final = timedelta(minutes=10)
 class SweepReport:
     """What a sweep found, as lists of user names.
 
-    ``found`` are those that no record knows, ``deleted`` those of them that were deleted (none in a dry run),
-    ``failed`` those that could not be. ``unreadable`` are the ids of leases whose records can't be read: their users
-    may be among ``found``, so nothing is deleted while there are any.
+    Attributes:
+        found: Those that no record knows.
+        deleted: Those of them that were deleted; empty in a dry run.
+        failed: Those that could not be deleted.
+        unreadable: The ids of leases whose records can't be read. Their users may be among ``found``, so nothing is
+            deleted while there are any.
     """
 
     found: list[str] = attrs.field(factory=list)

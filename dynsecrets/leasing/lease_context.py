@@ -39,17 +39,26 @@ def lease(
     """Return a context manager, for ``with`` and ``async with``, that leases a credential for the block.
 
     Entering gives a :class:`~dynsecrets.Lease`, a new one each time; leaving revokes it, however the block ended.
-    ``ttl`` is the longest that it lives (whole seconds, a ``timedelta`` or text like ``"15m"``; ``None`` means the
-    config's default): a block that takes longer goes on without it. ``wait`` overrides the config's, ``metadata`` is
-    kept with the record.
+    Entering raises what ``LeaseManager.issue`` does. Leaving raises ``RevocationError`` where the lease could not be
+    revoked and the block itself ended well; an error of the block is never replaced, but gets a note. Thread-safe. A
+    forked child that leaves the block doesn't revoke its parent's lease.
 
-    It decorates functions, generator functions and coroutine functions too: a lease for each call, passed as ``lease``
-    to those that have a parameter of that name.
+    Args:
+        config: What to lease.
+        ttl: The longest that the lease lives: whole seconds, a ``timedelta`` or text like ``"15m"``; ``None`` means the
+            config's default. A block that takes longer goes on without the credential.
+        manager: The :class:`~dynsecrets.LeaseManager` to lease with; by default one for the process, made when it is
+            first needed.
+        wait: When the lease is handed over; by default as the config says.
+        metadata: What is kept with the record: what JSON can hold, and not a secret.
 
-    Raises ``InvalidTTL`` and ``InvalidConfig`` at once. Entering raises what ``LeaseManager.issue`` does. Leaving
-    raises ``RevocationError`` where the lease could not be revoked and the block itself ended well; an error of the
-    block is never replaced, but gets a note. Thread-safe. A forked child that leaves the block doesn't revoke its
-    parent's lease.
+    Returns:
+        The context manager. It decorates functions, generator functions and coroutine functions too: a lease for each
+        call, passed as ``lease`` to those that have a parameter of that name.
+
+    Raises:
+        InvalidTTL: ``ttl`` is not a TTL, or is over the config's maximum.
+        InvalidConfig: ``config``, ``manager`` or ``wait`` is not accepted.
     """
     if not isinstance(config, DynamicSecretConfig):
         raise InvalidConfig(f"lease() takes a DynamicSecretConfig, not {safe_repr(config)}")
