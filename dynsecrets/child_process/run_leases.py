@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -46,11 +46,30 @@ class Engine(Issuer, Protocol):
         ...
 
 
+class _Status(Protocol):
+    """How a renewer is doing."""
+
+    @property
+    def lease_id(self) -> str | None:
+        """The lease of the moment."""
+        ...
+
+    @property
+    def next_renewal_at(self) -> datetime | None:
+        """When the next attempt is due, by the service's clock."""
+        ...
+
+
 class Renewer(contextlib.AbstractContextManager[Any], Protocol):
     """What keeps a lease fresh, from ``__enter__`` to ``__exit__``, which revokes what was leased."""
 
-    def outlook(self) -> tuple[Lease, timedelta]:
-        """Return the lease of the moment, and for how long from now on it certainly stays."""
+    @property
+    def current(self) -> Lease:
+        """The lease of the moment."""
+        ...
+
+    def status(self) -> _Status:
+        """Return how renewal is doing."""
         ...
 
 
@@ -183,9 +202,22 @@ def _overlap(ttl: timedelta) -> timedelta:
     return timedelta(seconds=max(1, min(int(ttl.total_seconds()) // _OVERLAP_PART, 60)))
 
 
+def outlook(renewer: Renewer, overlap: timedelta) -> tuple[Lease, timedelta]:
+    """Return the current lease, and for how long from now on it certainly stays.
+
+    Its successor may come at the next attempt, or at any moment while one is under way, and it is revoked no earlier
+    than the overlap after that, or at its own end.
+    """
+    lease, status = renewer.current, renewer.status()
+    remaining, pause = lease.remaining, timedelta(0)
+    if status.lease_id == lease.id and status.next_renewal_at is not None:
+        pause = max(status.next_renewal_at - (lease.expires_at - remaining), pause)
+    return lease, min(pause + overlap, remaining)
+
+
 def _answer(renewer: Renewer, overlap: timedelta, user_agent: str) -> bytes:
     """Return the key of the moment, for as long as it is vouched for, as an SDK reads it."""
-    lease, stays_for = renewer.outlook()
+    lease, stays_for = outlook(renewer, overlap)
     return describe(lease, expiration(local_now(), stays_for, overlap), user_agent)
 
 

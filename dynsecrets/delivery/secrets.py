@@ -59,7 +59,11 @@ class Secrets(Mapping[str, str]):
         return self._leases
 
     def env(self) -> dict[str, str]:
-        """Return all values as a plain ``dict`` of plain text, secrets included."""
+        """Return all values as plain text, secrets included.
+
+        Returns:
+            A new ``dict``, in the order of the keys.
+        """
         return {key: str.__str__(value) for key, value in self._values.items()}
 
     def render(self, format: str, name_transformer: str | None = None) -> str:  # noqa: A002 - everyone's word for it.

@@ -177,6 +177,9 @@ class SecretsConfig:
                 means each dynamic secret's default.
             name_transformer: How names are spelt, as for :meth:`Secrets.render`; ``None`` keeps them.
 
+        Returns:
+            The values, and the leases that some of them are of.
+
         Raises:
             InvalidTTL: Before anything is leased.
             InvalidConfig: An argument is not accepted, or two names become the same.

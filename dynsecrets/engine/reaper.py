@@ -48,7 +48,7 @@ _LATEST_ISSUE: Final = timedelta(minutes=10)
 class ReapReport:
     """What a reaper did, as lists of lease ids.
 
-    Args:
+    Attributes:
         revoked: Those that it revoked.
         released: Those that it gave back, and that end by themselves later.
         failed: Those that could not be revoked (their records say why, and it is tried again), and those that are due
@@ -204,7 +204,7 @@ class Reaper:
         here = self._state.clock.now()
         horizon = max(here, self._state.now(integration.name)) + _FARTHEST
         first = self._state.store.due(horizon, integrations=names, limit=_FIRST_READ)
-        # What this process issues just now is no reason to ask what time it is there.
+        # What this process issues just now is not a reason to ask what time it is there.
         young = here - look.abandoned_after
         if len(first) < _FIRST_READ and all(self._is_being_issued_here(record, young) for record in first):
             return

@@ -26,7 +26,7 @@ class LeaseRecord:
 
     Times are aware UTC datetimes.
 
-    Args:
+    Attributes:
         id: The lease's id.
         name: The dynamic secret's name.
         integration: The integration's name.

@@ -188,7 +188,7 @@ class Factory:
             context = begin()
             leased = context.__enter__()
         opened = _Open(context, leased, self._leasing.ledger)
-        # A short one ("5432", "localhost") is no secret, and would be found everywhere.
+        # A short one ("5432", "localhost") is not a secret, and would be found everywhere.
         values = [str.__str__(value) for value in leased.values() if isinstance(value, MaskedStr)]
         self._secrets += [value for value in values if len(value) >= _SHORTEST]
         self._leasing.ledger.issued(leased, test)

@@ -166,11 +166,11 @@ class SQLiteLeaseStore(LeaseStore, ProcessIndex, FailureIndex):
         )
 
     def _texts(self, doing: str, statement: str, *arguments: object) -> list[str]:
-        """Return the texts that a statement finds; log and leave out what is none."""
+        """Return the texts that a statement finds; log and leave out what is not text."""
         found = [value for (value,) in self._database.fetch(doing, statement, *arguments)]
         for value in found:
             if not is_text(value):
-                logger.error("leases of %r in %s can't be read: that is no text", value, self.path)
+                logger.error("leases of %r in %s can't be read: that is not text", value, self.path)
         return [value for value in found if is_text(value)]
 
     def _pages(
