@@ -105,11 +105,16 @@ class AwsSessions(Protocol):
     ) -> Any:
         """Return the same of aioboto3 or aiobotocore. Raises ``ImportError`` where neither is installed."""
         del read, is_young, kwargs
-        raise Unsupported(f"{type(self).__name__} makes no sessions of aioboto3 or aiobotocore; use those of boto3")
+        return _no_aio_session(self)
 
     def aws_settings(self) -> Mapping[str, str | None]:
         """Return the ``region_name`` and the ``endpoint_url`` that sessions, and SDKs of children, get."""
         return {}
+
+
+def _no_aio_session(integration: AwsSessions) -> Any:
+    """Refuse. Raised in the method itself, this would make an abstract one of it."""
+    raise Unsupported(f"{type(integration).__name__} makes no sessions of aioboto3 or aiobotocore; use those of boto3")
 
 
 @runtime_checkable
