@@ -33,7 +33,7 @@ YOUNGEST: Final = timedelta(minutes=10)
 class SweepReport:
     """What a sweep found.
 
-    Args:
+    Attributes:
         found: The names of those that no record knows.
         deleted: Those of them that were deleted; none in a dry run.
         failed: Those that could not be.

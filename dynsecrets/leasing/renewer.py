@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 class RenewalStatus:
     """How a renewer is doing.
 
-    Args:
+    Attributes:
         lease_id: The current lease's id; ``None`` before there is one, and once the renewer is closed.
         expires_at: The end of the current lease, or ``None``.
         next_renewal_at: When the next attempt is due, by the service's clock; ``None`` once the renewer is closed.
