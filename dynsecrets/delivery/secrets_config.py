@@ -257,9 +257,9 @@ class SecretsConfig:
         from dynsecrets.child_process.runner import run_child
         from dynsecrets.leasing.renewer import LeaseRenewer
 
-        engine = engine_of(self.manager)
         variables = partial(rename_variables, transformer=name_transformer)
         variables(self._known_names())
+        engine = engine_of(self.manager)
         return run_child(
             argv,
             RunOptions(ttl=dynamic_ttl, env=env, preserve_env=preserve_env, aws=aws, renew=renew, rename=variables),
