@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
+if __name__ == "__main__" and not sys.flags.safe_path:
+    import os
+
+    # ``python -m`` looks for modules in the current folder first: a secrets.py there, or a json.py, would stand for the
+    # standard library's. The installed command looks there for nothing.
+    if sys.path[:1] == [os.getcwd()]:  # noqa: PTH109 - pathlib would be looked for there, too.
+        del sys.path[0]
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import functools
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
 import attrs
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 K = TypeVar("K")
+P = ParamSpec("P")
 T = TypeVar("T")
 
 #: A signal that the kernel gave to another thread is heard within this by a main thread that waits.
@@ -79,6 +81,53 @@ def _complete(future: Future[T], action: Callable[[], T]) -> None:
         del future  # Or the error would hold itself, by way of this frame.
 
 
+class _Here(threading.local):
+    """What the thread is just doing that it can't begin again, if a garbage collection or a signal comes in between."""
+
+    submits: bool = False
+    inside: int = 0
+
+
+_here = _Here()
+
+
+def hand_over(pool: ThreadPoolExecutor, call: Callable[[], object]) -> bool:
+    """Hand a call to a pool; return ``False`` where the caller has to make it.
+
+    That is so where the interpreter shuts down, where no thread can be had (then the pool keeps the call all the same),
+    and where the thread was interrupted in the middle of handing over another call: the pool's locks are taken.
+    """
+    if _here.submits:
+        return False
+    _here.submits = True
+    try:
+        pool.submit(call)
+    except RuntimeError:
+        return False
+    finally:
+        _here.submits = False
+    return True
+
+
+def noting(call: Callable[P, T]) -> Callable[P, T]:
+    """Return a function that notes, while it runs, that its thread may hold locks which others wait for."""
+
+    @functools.wraps(call)
+    def noted(*args: P.args, **kwargs: P.kwargs) -> T:
+        _here.inside += 1
+        try:
+            return call(*args, **kwargs)
+        finally:
+            _here.inside -= 1
+
+    return noted
+
+
+def interrupts_itself() -> bool:
+    """Tell whether the calling code has interrupted such a function: then nobody else may get on before it returns."""
+    return _here.submits or _here.inside > 0
+
+
 class Workers(Protocol):
     """A bounded number of threads that make calls."""
 
@@ -94,9 +143,10 @@ class Workers(Protocol):
 def run_all(workers: Workers, actions: Iterable[Callable[[], T]]) -> list[Future[T]]:
     """Run actions at the same time; return their futures, in their order, when all are done."""
     calls = [Call(action) for action in actions]
-    for call in calls:
+    alone = interrupts_itself()
+    for call in () if alone else calls:
         workers.submit(call)
-    if workers.in_worker():
+    if alone or workers.in_worker():
         for call in calls:
             call()
     futures = [call.future for call in calls]
@@ -172,7 +222,7 @@ def run_aside(
     An interrupt is given to ``on_interrupt``, so that the work can end early; it is raised when the work has ended, and
     is undone if it succeeded. Without ``wait_on`` it is raised at once, and the work goes on.
     """
-    if threading.get_ident() != threading.main_thread().ident:
+    if threading.get_ident() != threading.main_thread().ident or interrupts_itself():
         return work()
     kept, done = _start_aside(work)
     try:
@@ -271,7 +321,7 @@ class Fanout:
     def __init__(self, max_workers: int, name: str) -> None:
         self._max_workers = max_workers
         self._name = name
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pool: ThreadPoolExecutor | None = None
         reset_after_fork(self._after_fork)
 
@@ -296,7 +346,7 @@ class Fanout:
 
     def _after_fork(self) -> None:
         """Forget the parent's threads."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pool = None
 
     def close(self) -> None:
@@ -312,5 +362,5 @@ class Fanout:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._max_workers, self._name)
             pool = self._pool
-        with contextlib.suppress(RuntimeError):
-            pool.submit(call)
+        # Where that fails, the caller makes the call itself.
+        hand_over(pool, call)

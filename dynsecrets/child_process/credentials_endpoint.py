@@ -86,7 +86,7 @@ _PATIENCE_S: Final = 2.0
 #: More than these at a time, and the oldest has to go: one that says nothing must not keep others out.
 _MOST_CONNECTIONS: Final = 64
 _SOON: Final = timedelta(seconds=2)
-#: What an SDK's ``User-Agent`` begins with that takes a missing token for none, and an empty one for a token.
+#: What an SDK's ``User-Agent`` begins with that needs no session token, and would sign with an empty one.
 _WITHOUT_TOKEN: Final = ("aws-sdk-java/", "aws-sdk-ruby")
 
 

@@ -146,7 +146,7 @@ class SignalForwarder:
         self._over = True
         self._forward = None
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Log what came too late for the child."""
         for signum in self._late:
             logger.info("%s came while there was no child, and leases were revoked nonetheless", signum.name)

@@ -255,7 +255,9 @@ class SecretsConfig:
         """
         from dynsecrets.child_process.run_options import RunOptions
         from dynsecrets.child_process.runner import run_child
+        from dynsecrets.leasing.renewer import LeaseRenewer
 
+        engine = engine_of(self.manager)
         variables = partial(rename_variables, transformer=name_transformer)
         variables(self._known_names())
         return run_child(
@@ -263,7 +265,8 @@ class SecretsConfig:
             RunOptions(ttl=dynamic_ttl, env=env, preserve_env=preserve_env, aws=aws, renew=renew, rename=variables),
             static_values={**{key: str.__str__(value) for key, value in self.secrets.items()}, **self._labels()},
             dynamic_secrets=self.dynamic_secrets,
-            engine=engine_of(self.manager),
+            engine=engine,
+            make_renewer=partial(LeaseRenewer, engine=lambda: engine, on_error=None),
         )
 
     def _refuse_clashes(self, names: Mapping[str, Iterable[str]]) -> None:

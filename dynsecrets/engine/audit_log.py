@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 class JSONLinesAudit:
     """Writes each event as a line of JSON: ``LeaseManager(on_event=[JSONLinesAudit("audit.jsonl")])``.
 
-    Lines hold names, key ids and times, and not a secret. Each is written by one ``write`` to the end of the file, so
-    that threads and processes can share it; a file that was moved away (log rotation) is made anew at the next event.
-    Where the file can't be written, the call with an event raises ``OSError``: a manager logs that and goes on.
+    Lines hold names, key ids and times, and no secret. Each is written by one ``write`` to the end of the file, so that
+    threads and processes can share it; a file that was moved away (log rotation) is made anew at the next event.
 
     Args:
         path: The file, made with mode 0600 where it doesn't exist.
 
     Raises:
-        InvalidConfig: ``path`` is not a path.
+        InvalidConfig: The path is not a path.
+        OSError: The file can't be written, when there is an event; a manager logs that and goes on.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, str | os.PathLike) or not os.fspath(path):
             raise InvalidConfig(f"the path of an audit log must be a path, not {safe_repr(path)}")
         self._path = os.fspath(path)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         reset_after_fork(self._after_fork)
 
     def __call__(self, event: LeaseEvent) -> None:
@@ -52,7 +52,7 @@ class JSONLinesAudit:
 
     def _after_fork(self) -> None:
         """Make a new lock: the parent may have held the old one."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __repr__(self) -> str:
         """Show the path."""

@@ -9,12 +9,12 @@ import attrs
 
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
-from dynsecrets.model.lease import LeaseStatus
+from dynsecrets.model.lease_status import LeaseStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dynsecrets.engine.scheduler import Job
+    from dynsecrets.engine.job import Job
     from dynsecrets.model.integration import Integration
     from dynsecrets.model.record import LeaseRecord
 

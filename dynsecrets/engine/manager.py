@@ -17,7 +17,7 @@ from dynsecrets.errors import InvalidConfig
 from dynsecrets.model.config import UNSET, DynamicSecretConfig, Unset, check_wait
 from dynsecrets.model.integration import Integration
 from dynsecrets.model.lease import Lease
-from dynsecrets.model.lifecycle import ABANDONED_AFTER, TOMBSTONE_AGE, LeaseState
+from dynsecrets.model.lifecycle import ABANDONED_AFTER, LeaseState
 from dynsecrets.model.record import LeaseRecord, check_metadata
 from dynsecrets.model.ttl import TTL, parse_ttl
 from dynsecrets.stores import open_store
@@ -40,24 +40,26 @@ _engines: WeakKeyDictionary[LeaseManager, Engine] = WeakKeyDictionary()
 class LeaseManager:
     """Issues and revokes leases, and keeps their records in a store.
 
-    Leases are revoked at their TTL while the process lives, by one background thread and a small pool. Thread-safe; a
-    forked child can use the same manager and revokes nothing that its parent issued. A context manager: leaving it
-    closes it.
+    Leases are revoked at their TTL while the process lives, by one background thread and a small pool. A manager that
+    has leased also reaps what others have left, and forgets old tombstones. Thread-safe, and safe to use from
+    listeners, finalizers and signal handlers; a forked child can use the same manager and revokes nothing that its
+    parent issued. A context manager: leaving it closes it.
 
     Args:
-        store: A :class:`~dynsecrets.LeaseStore`; by default the one that ``DYNSECRETS_STORE`` names, else a SQLite file
-            in the user's state directory. A store that is given is not closed by the manager.
-        integrations: Those to revoke leases of earlier processes with. Integrations that leases are issued with need
-            not be given.
-        on_event: One callable or several, which get each :class:`~dynsecrets.LeaseEvent`.
-        clock: A :class:`~dynsecrets.clock.Clock`, for tests; by default the system's.
-        max_workers: The most threads that work at the same time, at least 1.
-        housekeeping: How often records are tidied and overdue leases revoked in the background: whole seconds, a
-            ``timedelta`` or text like ``"10m"``; ``None`` means never.
-        keep_revoked: How long records of revoked leases are kept, a TTL too; by default seven days, ``"0s"`` included.
+        store: Where the records are kept; by default the store that ``DYNSECRETS_STORE`` names, else a SQLite file in
+            the user's state directory.
+        integrations: Those to revoke leases of earlier processes with. Integrations that leases are issued with are
+            known by themselves.
+        on_event: A callable, or several, each called with every :class:`~dynsecrets.LeaseEvent`.
+        clock: The clock to go by, for tests.
+        max_workers: The most threads that work at the same time.
+        housekeeping: About how often the background reaps and forgets, a TTL; ``None`` for at first use and in
+            :meth:`reap` only.
+        keep_revoked: How long the records of revoked leases are kept, a TTL; in a store that dies with the process an
+            hour at most.
 
     Raises:
-        InvalidConfig: An argument is not accepted, or ``DYNSECRETS_STORE`` doesn't name a store.
+        InvalidConfig: An argument, or the store's URL, is not accepted.
         InvalidTTL: ``housekeeping`` or ``keep_revoked`` is not a TTL.
     """
 
@@ -70,7 +72,7 @@ class LeaseManager:
         clock: Clock | None = None,
         max_workers: int = _MAX_WORKERS,
         housekeeping: TTL | None = "10m",
-        keep_revoked: TTL = TOMBSTONE_AGE,
+        keep_revoked: TTL = "7d",
     ) -> None:
         if not isinstance(max_workers, int) or isinstance(max_workers, bool) or max_workers < 1:
             raise InvalidConfig(
@@ -111,49 +113,47 @@ class LeaseManager:
         wait: Wait | Unset = UNSET,
         metadata: Mapping[str, Any] | None = None,
     ) -> Lease:
-        """Issue a lease that outlives the call.
+        """Lease a credential that outlives the call.
 
-        The lease is revoked at its TTL by this process while it lives, and by any reaper of the same store after that.
+        It is revoked at its TTL by this process while it lives, and by any reaper of the same store after that.
 
         Args:
-            config: What to lease.
-            ttl: The time to live: whole seconds, a ``timedelta`` or text like ``"15m"``; ``None`` means the config's
+            config: The dynamic secret to lease.
+            ttl: Its time to live: whole seconds, a ``timedelta`` or text like ``"15m"``; ``None`` for the config's
                 default.
-            wait: When the lease is handed over; by default as the config says.
-            metadata: What is kept with the record: what JSON can hold, and not a secret.
+            wait: How to wait until it works, instead of the config's way.
+            metadata: What is kept with the record: what JSON can hold, no secrets.
 
         Returns:
-            The lease, with its values.
+            The lease.
 
         Raises:
-            InvalidTTL: ``ttl`` is not a TTL, or is over the config's maximum. Nothing was called.
-            InvalidConfig: An argument is not accepted. Nothing was called, unless it is the integration that refuses.
-            QuotaExceeded: The config's ``max_active`` or a limit of the service is reached.
-            PermissionDenied: The integration's own credentials may not make the user.
-            ProvisionError: The service failed in another way.
-            NotUsableInTime: The credential did not work before the wait was over.
-            StoreError: The record could not be written. In this and the four cases before it, all that was made is
-                deleted again; what can't be deleted now is tried again.
+            InvalidTTL: The TTL is not accepted; nothing was called.
+            InvalidConfig: An argument is not accepted; nothing was called.
+            QuotaExceeded: A quota, or the config's ``max_active``, allows no more.
+            PermissionDenied: The integration's credentials may not do it.
+            ProvisionError: It could not be provisioned. What was made is deleted again, here and below.
+            NotUsableInTime: It did not work within ``wait_timeout``.
+            StoreError: The store could not be written.
         """
         length = _check_config(config).ttl(ttl)
         until = wait if isinstance(wait, Unset) else check_wait(wait)
         return self._engine.issue(config, length, wait=until, metadata=check_metadata(metadata))
 
     def issue_many(self, config: DynamicSecretConfig, n: int, ttl: TTL | None = None) -> list[Lease]:
-        """Issue ``n`` leases at the same time, all or none.
+        """Lease several credentials at the same time, all or none.
 
         Args:
-            config: What to lease.
-            n: How many, 0 included.
-            ttl: The time to live of each, as for :meth:`issue`.
+            config: The dynamic secret to lease.
+            n: How many.
+            ttl: The time to live of each; ``None`` for the config's default.
 
         Returns:
             The leases.
 
         Raises:
-            InvalidTTL: ``ttl`` is not a TTL, or is over the config's maximum.
-            InvalidConfig: ``n`` or ``config`` is not accepted.
-            DynsecretsError: What :meth:`issue` raises. The leases that were issued are revoked.
+            InvalidConfig: ``n`` is not a whole number.
+            DynsecretsError: One can't be had: what :meth:`issue` raises. Those that were made are revoked.
         """
         if not isinstance(n, int) or isinstance(n, bool) or n < 0:
             raise InvalidConfig(f"n {safe_repr(n)} is not accepted; give a whole number of leases")
@@ -162,18 +162,17 @@ class LeaseManager:
     def revoke(self, lease_or_id: Lease | LeaseRecord | str, *, integration: Integration | None = None) -> None:
         """Revoke a lease, from any process that has the store and the integration.
 
-        When this returns the credential is gone, whoever deleted it; revoking twice is fine.
+        When this returns the credential is gone, whoever deleted it, or was released to end by itself; twice is fine.
 
         Args:
-            lease_or_id: The lease, its record or its id.
-            integration: What to revoke it with; by default found by name among the integrations that the manager was
-                given or has used.
+            lease_or_id: The lease, its record, or its id.
+            integration: What to revoke it with; by default it is found by name among those that the manager was given
+                or has used.
 
         Raises:
-            LeaseNotFound: The store has no record of the lease.
-            InvalidConfig: The integration is not known.
-            RevocationError: The lease can't be revoked now. The attempts go on.
-            StoreError: The store can't be read or written.
+            LeaseNotFound: The store has no record of it.
+            InvalidConfig: The integration isn't known.
+            RevocationError: It can't be revoked now; the attempts go on.
         """
         self._engine.revoke(_id_of(lease_or_id), integration)
 
@@ -181,7 +180,7 @@ class LeaseManager:
         """Revoke many leases at the same time, past failures.
 
         Args:
-            leases_or_ids: Leases, records or ids, in any mixture.
+            leases_or_ids: Leases, records or ids.
 
         Returns:
             Which were revoked and which were not. What was revoked already, or is not known to the store, is in
@@ -198,25 +197,23 @@ class LeaseManager:
     ) -> ReapReport:
         """Revoke everything that is overdue or half-made, in whichever process it began.
 
-        These are expired leases, failed revocations (now, whatever their back-off), held leases and claims of processes
-        of this host that are gone, and issues that were never finished: those older than ``abandoned_after``, and those
-        of processes that are gone.
-
-        Safe to run from many processes at once: each lease is revoked by one of them. One record that can't be read or
-        revoked never stops the others. Once for each integration that leases are issued with, it runs by itself in the
-        background.
+        These are expired leases, failed revocations (now, whatever their back-off), held leases and claims of
+        processes of this host that are gone, and issues that were never finished. Safe to run from many processes at
+        once: each lease is revoked by one of them. One record that can't be read or revoked never stops the others.
+        Old records of revoked leases are forgotten. Where a third party can't be asked for its time, its leases that
+        live are left alone.
 
         Args:
-            integrations: Whose leases to revoke, and what to revoke them with.
-            limit: The most leases to revoke in this call; ``None`` means all.
-            abandoned_after: The age from which an unfinished issue counts as abandoned: whole seconds, a ``timedelta``
-                or text, ``"0s"`` included.
+            integrations: What to revoke with; leases of others are not looked at.
+            limit: The most leases to revoke, and the most records to forget; ``None`` for all.
+            abandoned_after: How old an unfinished issue is, a TTL, unless its process is known to be alive; ``"0s"``
+                for any age, whoever is at it.
 
         Returns:
-            The ids of the leases, by what became of them.
+            What was done, by lease ids.
 
         Raises:
-            InvalidConfig: ``integrations`` or ``limit`` is not accepted.
+            InvalidConfig: An argument is not accepted.
             InvalidTTL: ``abandoned_after`` is not a TTL.
             StoreError: The store can't be read at all.
         """
@@ -229,22 +226,22 @@ class LeaseManager:
     def sweep_orphans(self, integration: Integration, *, dry_run: bool = True) -> SweepReport:
         """Find leased users that no record of this store knows, for after a store was lost.
 
-        A user that another store knows is an orphan to this one. Nothing outside of the integration's path and prefix
-        is touched, nor anything younger than ten minutes. Needs ``iam:ListUsers``, which nothing else does:
-        ``required_policy(sweep=True)``.
+        A user that another store knows is an orphan to this one: look at a dry run first. Nothing outside of the
+        integration's path and prefix is touched, nor anything younger than ten minutes, nor what a live record names,
+        whatever its integration. Needs ``iam:ListUsers``, which nothing else does: ``required_policy(sweep=True)``.
 
         Args:
-            integration: Whose users to look through.
-            dry_run: Whether to delete nothing: look at what was found first.
+            integration: Where to look.
+            dry_run: Whether nothing is deleted.
 
         Returns:
-            The names of the users that were found, deleted and not deleted.
+            What was found and deleted.
 
         Raises:
-            InvalidConfig: The integration can't list what it made.
-            PermissionDenied: The integration's own credentials may not list users.
-            ProvisionError: The service failed in another way.
-            StoreError: Records can't be read. Nothing is deleted then; a dry run names them in its report instead.
+            InvalidConfig: The integration can't list what it has leased.
+            PermissionDenied: It may not list.
+            ProvisionError: It could not list.
+            StoreError: Records can't be read. Then nothing is deleted, and the report of a dry run names them.
         """
         (checked,) = _check_integrations([integration])
         return self._engine.sweep_orphans(checked, dry_run=dry_run)
@@ -253,33 +250,31 @@ class LeaseManager:
         """Return the record of a lease.
 
         Args:
-            lease_id: The lease's id.
+            lease_id: Its id.
 
         Returns:
-            The record as the store has it now.
+            The record as it is now.
 
         Raises:
-            LeaseNotFound: The store has no such record.
-            StoreError: The store can't be read.
+            LeaseNotFound: The store has no record of it.
         """
         return self._engine.state.find(lease_id)
 
     def records(
         self, *, state: LeaseState | str | None = None, name: str | None = None, integration: str | None = None
     ) -> Iterator[LeaseRecord]:
-        """Iterate over the records that match, oldest first; of revoked leases too, for ``keep_revoked``.
+        """Iterate over records, oldest first; of revoked leases too, as long as these are kept.
 
         Args:
-            state: The :class:`~dynsecrets.LeaseState`, or its value; ``None`` means any.
-            name: The dynamic secret's name; ``None`` means any.
-            integration: The integration's name; ``None`` means any.
+            state: The state of the records, ``None`` for any.
+            name: The name of their dynamic secret, ``None`` for any.
+            integration: The name of their integration, ``None`` for any.
 
         Returns:
-            An iterator, which reads from the store as it goes.
+            An iterator over the records that match.
 
         Raises:
-            InvalidConfig: ``state`` is not one of the states.
-            StoreError: The store can't be read.
+            InvalidConfig: There is no such state.
         """
         try:
             wanted = None if state is None else LeaseState(state)
@@ -291,12 +286,15 @@ class LeaseManager:
     def close(self, *, revoke: bool | None = None) -> None:
         """Stop the background work; closing twice is fine.
 
+        Waits for what is just being done, not for a backlog; a worker, or who interrupts the library, waits for
+        nothing.
+
         Args:
-            revoke: Whether to revoke what this manager issued; by default only if the store would not outlive the
-                process.
+            revoke: Whether what this manager issued is revoked; by default that is so where the store would not
+                outlive the process.
 
         Raises:
-            RevocationError: Some leases could not be revoked.
+            RevocationError: Some of it could not be revoked.
         """
         self._engine.close(revoke=revoke)
 
@@ -330,13 +328,13 @@ class _Default:
     """The manager that ``lease()`` uses where none is given: made when it is first needed, one for the process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._manager: LeaseManager | None = None
         reset_after_fork(self._after_fork)
 
     def _after_fork(self) -> None:
         """Keep the manager, which knows how to go on in a child, under a lock that nobody holds."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def manager(self) -> LeaseManager:
         """Return the manager."""

@@ -11,8 +11,9 @@ import attrs
 
 from dynsecrets._internal.concurrency import past_failures
 from dynsecrets._internal.log import logger
-from dynsecrets.errors import StoreError
+from dynsecrets.errors import RevocationError, StoreError
 from dynsecrets.model.capabilities import Listable, TellsTime, lack
+from dynsecrets.model.timestamps import to_milliseconds
 from dynsecrets.stores.unreadable import noting_unreadable
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from dynsecrets.engine.scheduler import Scheduler
     from dynsecrets.engine.state import EngineState
+    from dynsecrets.model.grant import Found
     from dynsecrets.model.integration import Integration
     from dynsecrets.model.record import LeaseRecord
 
@@ -29,13 +31,13 @@ YOUNGEST: Final = timedelta(minutes=10)
 
 @attrs.frozen(kw_only=True)
 class SweepReport:
-    """What a sweep found, as lists of user names.
+    """What a sweep found.
 
     Attributes:
-        found: Those that no record knows.
-        deleted: Those of them that were deleted; empty in a dry run.
-        failed: Those that could not be deleted.
-        unreadable: The ids of leases whose records can't be read. Their users may be among ``found``, so nothing is
+        found: The names of those that no record knows.
+        deleted: Those of them that were deleted; none in a dry run.
+        failed: Those that could not be.
+        unreadable: The ids of leases whose records can't be read: their users may be among ``found``, so nothing is
             deleted while there are any.
     """
 
@@ -48,7 +50,7 @@ class SweepReport:
 def sweep(state: EngineState, scheduler: Scheduler, integration: Integration, *, dry_run: bool) -> SweepReport:
     """Find what no record knows, and delete it unless it is a dry run."""
     if not isinstance(integration, Listable):
-        raise lack(integration, Listable)
+        raise lack(integration.name, Listable)
     # Listed first, records second: what is issued in between is known by its record.
     listed = list(integration.find_all())
     # Asked for now, and raised where it can't be: by a local clock that is wrong everything would look old.
@@ -66,7 +68,7 @@ def sweep(state: EngineState, scheduler: Scheduler, integration: Integration, *,
             f"nothing was swept: the records of leases {', '.join(unreadable)} can't be read, so their users look like "
             "orphans; repair these records, or delete them where their users are gone, and sweep again"
         )
-    errors = past_failures(scheduler, {each.name: partial(integration.revoke, each.handle) for each in orphans})
+    errors = past_failures(scheduler, {each.name: partial(_delete, integration, each) for each in orphans})
     for name in report.found:
         if name in errors:
             logger.error("Orphan %s could not be deleted: %s", name, errors[name])
@@ -75,6 +77,13 @@ def sweep(state: EngineState, scheduler: Scheduler, integration: Integration, *,
             logger.info("Orphan %s was deleted", name)
             report.deleted.append(name)
     return report
+
+
+def _delete(integration: Integration, orphan: Found) -> None:
+    """Delete an orphan. One that ends by itself later is not deleted: the next sweep finds what is left of it."""
+    remainder = integration.revoke(orphan.handle)
+    if remainder is not None and not remainder.ended:
+        raise RevocationError(f"it can't be ended before {to_milliseconds(remainder.again_at)}, when it ends by itself")
 
 
 def _known(records: Iterable[LeaseRecord], integration: Listable) -> Iterator[str]:

@@ -3,6 +3,8 @@
 A process is named by host, boot, pid namespace, pid and start time. "Gone" is said only when it is certain: the same
 host and boot, the same pid namespace (containers share host names and have pids of their own), and a pid that is free
 or was given to a process that started at another time. Everything else is "unknown", and then the TTL decides.
+
+psutil would not do it better: its times of creation move with the wall clock, and it knows no boots and namespaces.
 """
 
 from __future__ import annotations
@@ -62,9 +64,11 @@ class ProcessIdentity:
 
 def current_owner() -> ProcessIdentity:
     """Return the name of this process. Right after a fork too."""
-    pid = os.getpid()
-    host, boot, namespace = _place()
-    return ProcessIdentity(host=host, boot=boot, namespace=namespace, pid=pid, started=_start_time(pid) or "")
+    host, boot = _machine()
+    # Read anew each time: a fork may have led into another namespace, in which the pid may even be the parent's.
+    return ProcessIdentity(
+        host=host, boot=boot, namespace=_namespace(), pid=os.getpid(), started=_start_time(None) or ""
+    )
 
 
 def liveness(text: str, here: ProcessIdentity | None = None) -> ProcessState:
@@ -72,6 +76,10 @@ def liveness(text: str, here: ProcessIdentity | None = None) -> ProcessState:
     owner = ProcessIdentity.parse(text)
     here = here or current_owner()
     if owner is None or not owner.boot or not owner.namespace or owner.place != here.place or not owner.started:
+        return ProcessState.UNKNOWN
+    if owner == here:
+        return ProcessState.ALIVE
+    if not _shows_our_pids():
         return ProcessState.UNKNOWN
     started = _start_time(owner.pid)
     if started is None:
@@ -81,14 +89,13 @@ def liveness(text: str, here: ProcessIdentity | None = None) -> ProcessState:
 
 def actor() -> str:
     """Name the one who acts, for audit logs: user, host and process."""
-    return f"{_user()}@{_place()[0]}/{os.getpid()}"
+    return f"{_user()}@{_machine()[0]}/{os.getpid()}"
 
 
 @lru_cache(maxsize=1)
-def _place() -> tuple[str, str, str]:
-    """Return host, boot and pid namespace; empty where the system doesn't tell."""
-    host = socket.gethostname().replace(_SEPARATOR, "-")
-    return host, _boot(), _namespace()
+def _machine() -> tuple[str, str]:
+    """Return host and boot; empty where the system doesn't tell."""
+    return socket.gethostname().replace(_SEPARATOR, "-"), _boot()
 
 
 @lru_cache(maxsize=1)
@@ -117,11 +124,21 @@ def _namespace() -> str:
         return ""
 
 
-def _start_time(pid: int) -> str | None:
-    """Return when a process started, in the system's own unit, or ``None`` if it can't be told."""
+def _shows_our_pids() -> bool:
+    """Tell whether ``/proc`` counts pids as this process does: another namespace's may be mounted there still."""
+    if sys.platform != "linux":
+        return True
+    try:
+        return Path("/proc/self").readlink().name == str(os.getpid())
+    except OSError:
+        return False
+
+
+def _start_time(pid: int | None) -> str | None:
+    """Return when a process started, ``None`` for this one, in the system's own unit; ``None`` if it can't be told."""
     if sys.platform == "darwin":
-        return _ps_start_time(pid)
-    stat = _read(f"/proc/{pid}/stat")
+        return _ps_start_time(os.getpid() if pid is None else pid)
+    stat = _read(f"/proc/{'self' if pid is None else pid}/stat")
     # The command's name stands in parentheses and may hold blanks and parentheses; the 22nd field is the start time.
     fields = stat.rpartition(")")[2].split()
     if len(fields) < 20 or fields[0] in ("Z", "X"):

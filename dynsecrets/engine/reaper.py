@@ -11,16 +11,17 @@ from datetime import timedelta
 from functools import partial
 from itertools import chain
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
-from dynsecrets._internal.concurrency import Call
+from dynsecrets._internal.concurrency import Call, interrupts_itself
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.process_identity import ProcessState, current_owner, liveness
-from dynsecrets.engine.revoker import RevocationOutcome
+from dynsecrets.engine.revocation import RevocationOutcome
 from dynsecrets.errors import StoreError
-from dynsecrets.model.lifecycle import ABANDONED_AFTER, LONGEST_BACKOFF, TOMBSTONE_AGE, LeaseState
+from dynsecrets.model.backoff import LONGEST_BACKOFF
+from dynsecrets.model.lifecycle import ABANDONED_AFTER, TOMBSTONE_AGE, LeaseState
 from dynsecrets.stores.base import FailureIndex, ProcessIndex, purge_some, takes_limit
 from dynsecrets.stores.unreadable import noting_unreadable
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from dynsecrets.engine.revoker import Revoker
     from dynsecrets.engine.scheduler import Scheduler
     from dynsecrets.engine.state import EngineState
     from dynsecrets.model.integration import Integration
@@ -51,8 +51,9 @@ class ReapReport:
     Attributes:
         revoked: Those that it revoked.
         released: Those that it gave back, and that end by themselves later.
-        failed: Those that could not be revoked (their records say why, and it is tried again), or that are due and
-            can't be read, which the log explains.
+        failed: Those that could not be revoked (their records say why, and it is tried again), and those that are due
+            and can't be dealt with, which the log explains: their records can't be read, or their third party can't
+            tell the time, by which alone a lease is over.
         skipped: Those that somebody else is revoking.
     """
 
@@ -77,11 +78,25 @@ class ReapReport:
         lists[outcome].append(lease_id)
 
 
+class Revoking(Protocol):
+    """What a reaper needs of the one who revokes."""
+
+    def reap(
+        self, record: LeaseRecord, integration: Integration, *, again_after: timedelta | None = None
+    ) -> RevocationOutcome:
+        """Make one attempt, unless another worker is at it."""
+        ...
+
+    def release(self, record: LeaseRecord) -> LeaseRecord | None:
+        """Take the claim of a worker that is gone off a lease; ``None`` where somebody else has done that."""
+        ...
+
+
 class Reaper:
     """Finds and revokes what is overdue, for a manager. Thread-safe; any number may work at the same time."""
 
     def __init__(
-        self, state: EngineState, revoker: Revoker, scheduler: Scheduler, keep_revoked: timedelta = TOMBSTONE_AGE
+        self, state: EngineState, revoker: Revoking, scheduler: Scheduler, keep_revoked: timedelta = TOMBSTONE_AGE
     ) -> None:
         self._state = state
         self._keep_revoked = keep_revoked
@@ -96,9 +111,9 @@ class Reaper:
         with noting_unreadable() as unreadable:
             overdue = chain(self._overdue(integrations, look), self._failed_here(integrations))
             attempts = self._start(overdue, integrations, limit)
-        report = ReapReport(failed=unreadable)
-        if self._scheduler.in_worker():
-            # It can't wait for the other workers: they may wait like this one.
+        report = ReapReport(failed=[*unreadable, *look.undecided])
+        if self._scheduler.in_worker() or interrupts_itself():
+            # It can't wait for the other workers: they may wait like this one, or for this one.
             for call in attempts.values():
                 call()
         for lease_id, call in attempts.items():
@@ -148,7 +163,8 @@ class Reaper:
                 break
             if record.id not in started:
                 started[record.id] = Call(partial(self._reap_one, record, integrations[record.integration]))
-                self._scheduler.submit_for(record.integration, started[record.id], has_time=True)
+                if not interrupts_itself():
+                    self._scheduler.submit_for(record.integration, started[record.id], has_time=True)
         return started
 
     def _reap_one(self, record: LeaseRecord, integration: Integration) -> RevocationOutcome:
@@ -216,6 +232,9 @@ class Reaper:
             if count is None or limit is None or len(found) < count or len(ready) >= limit:
                 break
             count *= 4
+        if not certain:
+            overdue = (record for record in known.values() if record.state is LeaseState.ACTIVE and record.is_due(now))
+            look.undecided.extend(record.id for record in overdue)
         yield from ready
 
     def _is_being_issued_here(self, record: LeaseRecord, young: datetime) -> bool:
@@ -289,6 +308,8 @@ class _Look:
     limit: int | None
     abandoned_after: timedelta
     retry: bool = attrs.field(kw_only=True)
+    #: Leases that are over by a clock that may be wrong: their third party's time could not be had.
+    undecided: list[str] = attrs.field(factory=list)
 
 
 def _is_open(record: LeaseRecord, now: datetime, *, retry: bool) -> bool:

@@ -16,9 +16,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from dynsecrets._internal.concurrency import Call
+from dynsecrets._internal.concurrency import Call, hand_over, interrupts_itself
 from dynsecrets._internal.fork_safety import reset_after_fork
 from dynsecrets._internal.log import logger
+from dynsecrets.engine.job import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,16 +37,11 @@ _FOR_ONE: Final = 0.75
 _WITH_TIME: Final = 0.5
 
 
-class Job:
-    """Something to do at a time; ``action`` is ``None`` once it has begun or is cancelled."""
+_here = threading.local()
 
-    __slots__ = ("action", "at", "idle", "key")
 
-    def __init__(self, at: float, key: str | None, action: Callable[[], object] | None, *, idle: bool = False) -> None:
-        self.at: float = at
-        self.key: str | None = key
-        self.idle: bool = idle
-        self.action: Callable[[], object] | None = action
+def _begin_to_work() -> None:
+    _here.works = True
 
 
 class Scheduler:
@@ -61,6 +57,7 @@ class Scheduler:
         self._numbers = itertools.count()
         self._closed = False
         self._retired = False
+        self._at_rest: Callable[[], object] = int
         self._after_fork()
         reset_after_fork(self._after_fork)
         # A clock that goes by when a test says so waits for the schedulers that live by it.
@@ -112,8 +109,12 @@ class Scheduler:
                 heapq.heapify(self._jobs)
                 self._cancelled = 0
 
-    def retire(self) -> None:
-        """Let the threads end as soon as only idle jobs are left; they start again with the next job. Never blocks."""
+    def retire(self, at_rest: Callable[[], object]) -> None:
+        """Let the threads end as soon as only idle jobs are left; they start again with the next job. Never blocks.
+
+        ``at_rest`` is called whenever they end.
+        """
+        self._at_rest = at_rest
         self._retired = True
         if self._lock.acquire(blocking=False):
             try:
@@ -142,16 +143,10 @@ class Scheduler:
         call = action if isinstance(action, Call) else Call(action)
         with self._lock:
             if self._pool is None and not self._closed:
-                self._pool = ThreadPoolExecutor(self._max_workers, _WORKER)
+                self._pool = ThreadPoolExecutor(self._max_workers, _WORKER, initializer=_begin_to_work)
             pool = self._pool
-        try:
-            if pool is not None:
-                pool.submit(call)
-                return call.future
-        except RuntimeError:
-            # The interpreter shuts down; or no thread can be had, and the pool keeps what it was given all the same.
-            pass
-        call()
+        if pool is None or not hand_over(pool, call):
+            call()
         return call.future
 
     def submit_for(self, key: str, action: Callable[[], T], *, has_time: bool) -> Future[T]:
@@ -164,7 +159,8 @@ class Scheduler:
 
     def in_worker(self) -> bool:
         """Tell whether the calling thread is a worker, of any scheduler, for which other workers may have to wait."""
-        return threading.current_thread().name.startswith(_WORKER)
+        # Not by the thread's name: for that, ``threading`` would keep an entry of each thread that it doesn't know.
+        return getattr(_here, "works", False)
 
     def close(self) -> None:
         """Stop the thread and wait for what the pool is doing. What is planned, or waits in a lane, is forgotten."""
@@ -175,11 +171,12 @@ class Scheduler:
             pool, self._pool = self._pool, None
             self._condition.notify_all()
         self._lanes.clear()
-        if thread is not None and thread is not threading.current_thread():
+        waits = not (self.in_worker() or interrupts_itself())
+        if thread is not None and thread is not threading.current_thread() and not interrupts_itself():
             thread.join()
         if pool is not None:
             # Workers that close can't wait for themselves, nor for each other.
-            pool.shutdown(wait=not self.in_worker())
+            pool.shutdown(wait=waits)
 
     def _run_lanes(self, lanes: Lanes) -> None:
         """Hand to the pool what has its turn now."""
@@ -225,6 +222,7 @@ class Scheduler:
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False)
+        self._at_rest()
         return True
 
     def _next(self) -> tuple[str | None, Callable[[], Any]] | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from dynsecrets._internal.concurrency import noting
 from dynsecrets._internal.fork_safety import reset_after_fork
 from dynsecrets._internal.log import logger
 from dynsecrets._internal.messages import safe_repr
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from dynsecrets.stores.base import LeaseStore
 
 _WRITE_TRIES: Final = 5
+#: What engines ask stores, some of which not every store can be asked.
+_METHODS: Final = (
+    *("insert", "update", "get", "records", "due", "claim", "count_live", "purge"),
+    *("processes", "of_process", "failed"),
+)
 #: For all engines of the process: two workers of one name would not keep each other away.
 _numbers = itertools.count(1)
 #: The ids of the leases that this process is just issuing, by whichever engine: nobody else has to finish these.
@@ -41,7 +48,7 @@ class EngineState:
         integrations: Iterable[Integration],
         on_event: Iterable[Callable[[LeaseEvent], object]],
     ) -> None:
-        self.store = store
+        self.store = _noting(store)
         self.clock = clock
         self.leases = LeaseRegistry(integrations)
         self.clocks = ServiceClocks(clock)
@@ -116,3 +123,27 @@ class EngineState:
                 listener(event)
             except Exception:
                 logger.exception("A listener failed on the event %s of lease %s", kind, record.id)
+
+
+class _NotingStore:
+    """A store whose calls are noted, with those methods of it that engines use."""
+
+
+def _noting(store: LeaseStore) -> LeaseStore:
+    """Return a store whose calls note that their thread may hold its locks, for as long as they last."""
+    noted = _NotingStore()
+    for name in _METHODS:
+        if hasattr(store, name):
+            setattr(noted, name, noting(_late(store, name)))
+    return cast("LeaseStore", noted)
+
+
+def _late(store: LeaseStore, name: str) -> Callable[..., Any]:
+    """Return a function that calls a method which is looked up at each call."""
+    method = getattr(store, name)
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return getattr(store, name)(*args, **kwargs)
+
+    return call

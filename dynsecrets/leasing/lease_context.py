@@ -38,27 +38,29 @@ def lease(
 ) -> LeaseContext:
     """Return a context manager, for ``with`` and ``async with``, that leases a credential for the block.
 
-    Entering gives a :class:`~dynsecrets.Lease`, a new one each time; leaving revokes it, however the block ended.
-    Entering raises what ``LeaseManager.issue`` does. Leaving raises ``RevocationError`` where the lease could not be
-    revoked and the block itself ended well; an error of the block is never replaced, but gets a note. Thread-safe. A
-    forked child that leaves the block doesn't revoke its parent's lease.
+    Entering gives a :class:`~dynsecrets.Lease`, a new one each time; leaving revokes it, however the block ended. A
+    block that takes longer than the TTL goes on without its lease. Requests, threads, tasks and generators may share
+    one: each block ends its own lease, whichever thread or task it is left in; where it can't be told which block is
+    left, an error says so and each ends at its TTL. It decorates functions, generator functions and coroutine
+    functions too: a lease for each call, passed as ``lease`` to those that have a parameter of that name.
+    Thread-safe. A forked child that leaves the block doesn't revoke its parent's lease.
 
     Args:
-        config: What to lease.
-        ttl: The longest that the lease lives: whole seconds, a ``timedelta`` or text like ``"15m"``; ``None`` means the
-            config's default. A block that takes longer goes on without the credential.
-        manager: The :class:`~dynsecrets.LeaseManager` to lease with; by default one for the process, made when it is
-            first needed.
-        wait: When the lease is handed over; by default as the config says.
-        metadata: What is kept with the record: what JSON can hold, and not a secret.
+        config: The dynamic secret to lease.
+        ttl: The longest that a lease lives: whole seconds, a ``timedelta`` or text like ``"15m"``; ``None`` for the
+            config's default.
+        manager: The manager to lease with; by default one for the process, on the default store.
+        wait: How to wait until a lease works, instead of the config's way.
+        metadata: What is kept with the record: what JSON can hold, no secrets.
 
     Returns:
-        The context manager. It decorates functions, generator functions and coroutine functions too: a lease for each
-        call, passed as ``lease`` to those that have a parameter of that name.
+        The context manager. Entering it raises what ``LeaseManager.issue`` does. Leaving it raises ``RevocationError``
+        where the lease could not be revoked and the block itself ended well; an error of the block is never replaced,
+        but gets a note.
 
     Raises:
-        InvalidTTL: ``ttl`` is not a TTL, or is over the config's maximum.
-        InvalidConfig: ``config``, ``manager`` or ``wait`` is not accepted.
+        InvalidTTL: The TTL is not accepted.
+        InvalidConfig: Another argument is not accepted.
     """
     if not isinstance(config, DynamicSecretConfig):
         raise InvalidConfig(f"lease() takes a DynamicSecretConfig, not {safe_repr(config)}")

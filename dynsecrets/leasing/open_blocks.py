@@ -9,7 +9,7 @@ nobody can tell.
 
 from __future__ import annotations
 
-import sys
+import inspect
 import threading
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -18,7 +18,6 @@ from dynsecrets.errors import DynsecretsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
 
 T = TypeVar("T")
 
@@ -28,7 +27,9 @@ _FOR_OTHERS: Final = frozenset({"__enter__", "__exit__", "__aenter__", "__aexit_
 
 def caller() -> object:
     """Return what stands for the block that is entered or left by the method that calls this."""
-    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - CPython's own door to frames; PyPy has it too.
+    frame = inspect.currentframe()
+    for _ in range(2):
+        frame = None if frame is None else frame.f_back
     if frame is None:
         return None
     code = frame.f_code

@@ -27,26 +27,24 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class LeasePool:
-    """Keeps ``size`` fresh, usable leases ready: ``with pool.lease() as creds:``.
+    """Keeps fresh, usable leases ready: ``with pool.lease() as creds:``.
 
     Each is handed out once, to one caller, and revoked when its block ends; another one is made in the background. A
-    lease that got too old while it was idle is replaced. A burst larger than the pool waits for leases to be made, and
-    is served in order.
-
-    Filling begins at once, in the background. ``close()``, and leaving the pool's own ``with`` or ``async with`` block,
-    revokes what was never handed out. Thread-safe. A forked child fills a pool of its own; the parent's leases are
-    never handed out there.
+    lease that got too old while it waited is replaced. A burst larger than the pool waits for leases to be made, and
+    is served in order. Filling begins at once, in the background. ``close()``, and leaving the pool's own ``with`` or
+    ``async with`` block, revokes what was never handed out. Thread-safe. A forked child fills a pool of its own; the
+    parent's leases are never handed out there.
 
     Args:
-        config: What to lease.
-        size: How many leases to keep ready, at least 1.
-        ttl: The time to live of each lease: whole seconds, a ``timedelta`` or text like ``"15m"``; ``None`` means the
-            config's default. It counts from the lease's making: half of it may be over when the lease is handed out.
-        manager: The :class:`~dynsecrets.LeaseManager` to lease with; by default one for the process.
+        config: The dynamic secret to lease.
+        size: How many leases are kept ready.
+        ttl: The time to live of each, counted from its making: half of it may be over when it is handed out. ``None``
+            for the config's default.
+        manager: The manager to lease with, by default the one that ``lease()`` uses.
 
     Raises:
-        InvalidConfig: ``config``, ``size`` or ``manager`` is not accepted.
-        InvalidTTL: ``ttl`` is not a TTL, or is over the config's maximum.
+        InvalidConfig: An argument is not accepted.
+        InvalidTTL: The TTL is not accepted.
     """
 
     def __init__(
@@ -75,7 +73,7 @@ class LeasePool:
         what its making met.
 
         Returns:
-            The context manager. It decorates functions too, as ``lease()`` does.
+            The context manager. It decorates functions too, as what ``lease()`` returns does.
         """
         return _PooledContext(self._state)
 
@@ -87,10 +85,8 @@ class LeasePool:
     def close(self) -> None:
         """Revoke what was never handed out, and hand out nothing more; what is in use ends with its blocks.
 
-        Waits for what is just being made, and revokes it too. Closing twice is fine.
-
-        Raises:
-            RevocationError: Something could not be revoked.
+        Waits for what is just being made, and revokes it too. Closing twice is fine. Raises ``RevocationError`` where
+        something could not be revoked.
         """
         self._state.close()
 

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import attrs
 
 from dynsecrets._internal.async_bridge import refuse_trio
-from dynsecrets._internal.concurrency import past_failures
+from dynsecrets._internal.concurrency import interrupts_itself, past_failures
 from dynsecrets._internal.fork_safety import reset_after_fork
 from dynsecrets._internal.log import logger
-from dynsecrets.engine.revoker import raise_not_revoked
+from dynsecrets.engine.revocation import raise_not_revoked
 from dynsecrets.errors import DynsecretsError
 from dynsecrets.leasing.renewal_timing import retry_after
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from dynsecrets.engine.core import Engine
-    from dynsecrets.engine.scheduler import Job
+    from dynsecrets.engine.job import Job
     from dynsecrets.model.config import DynamicSecretConfig
     from dynsecrets.model.lease import Lease
 
@@ -67,7 +67,7 @@ class PoolState:
 
     def _after_fork(self) -> None:
         """Have nothing: no lease, nobody who waits, nothing planned or under way."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
         #: The oldest first. While there are any, nobody waits.
         self._ready: deque[_Ready] = deque()
@@ -92,8 +92,8 @@ class PoolState:
             lease = self._pop()
         if lease is not None:
             return lease
-        if self._engine.in_worker():
-            # The threads that make leases may all wait like this one: it makes its own.
+        if self._engine.in_worker() or interrupts_itself():
+            # The threads that make leases may all wait like this one, or for it: it makes its own.
             return self._engine.issue_held(self._config, self._ttl)
         waiter = self._queue_up()
         try:

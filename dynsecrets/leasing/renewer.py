@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import boto3
 
     from dynsecrets.engine.core import Engine
-    from dynsecrets.engine.scheduler import Job
+    from dynsecrets.engine.job import Job
     from dynsecrets.model.config import DynamicSecretConfig
     from dynsecrets.model.lease import Lease
 
@@ -49,9 +49,9 @@ class RenewalStatus:
 
     Attributes:
         lease_id: The current lease's id; ``None`` before there is one, and once the renewer is closed.
-        expires_at: When the current lease is over; ``None`` in the same cases.
+        expires_at: The end of the current lease, or ``None``.
         next_renewal_at: When the next attempt is due, by the service's clock; ``None`` once the renewer is closed.
-        failures: How many attempts have failed in a row.
+        failures: How many attempts in a row have failed.
         last_error: What the last of them met; ``None`` after a success.
     """
 
@@ -99,7 +99,7 @@ class LeaseRenewer:
         """Have nothing planned, nothing under way and nothing to revoke."""
         if self._found is not None:
             self._ledger = RenewalLedger(self._found, self._config)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
         self._job: Job | None = None
         self._ending: Job | None = None
@@ -165,8 +165,8 @@ class LeaseRenewer:
         """The lease to use now. Asks nobody and never blocks, but where a forked child inherited one that is over.
 
         Raises:
-            LeaseExpired: The lease is over and could not be renewed in time. The attempts go on, and once one succeeds
-                this has a lease again.
+            LeaseExpired: It is over and could not be renewed in time; attempts go on, and once one succeeds this has
+                a lease again.
             DynsecretsError: The renewer is not open.
         """
         with self._lock:
@@ -196,7 +196,7 @@ class LeaseRenewer:
             The session.
 
         Raises:
-            DynsecretsError: The integration doesn't make AWS credentials.
+            AttributeError: What is leased is not an AWS credential.
         """
         return self._aws().following_session(self._values, self._is_young, **boto3_session_kwargs)
 
@@ -212,7 +212,7 @@ class LeaseRenewer:
 
         Raises:
             ImportError: Neither is installed.
-            DynsecretsError: The integration doesn't make AWS credentials.
+            AttributeError: What is leased is not an AWS credential.
         """
         return self._aws().following_aio_session(self._values, self._is_young, **session_kwargs)
 
@@ -378,7 +378,7 @@ class LeaseRenewer:
         """Return the integration, where it makes sessions."""
         integration = self._config.integration
         if not isinstance(integration, AwsSessions):
-            raise lack(integration, AwsSessions)
+            raise lack(integration.name, AwsSessions)
         return integration
 
     def _values(self) -> dict[str, str]:

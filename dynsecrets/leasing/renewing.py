@@ -33,29 +33,25 @@ def renewing(
     """Return a context manager, for ``with`` and ``async with``, that keeps a lease fresh for the block.
 
     About two thirds into each TTL a fresh lease is asked for in the background, and once it is usable it takes the
-    place of the old one, which is revoked after ``overlap``, so that work in flight can end; no lease outlives its own
-    TTL for it. A failed attempt is made again with growing, jittered spacing that fits the TTL; the current lease goes
-    on serving until its end. What can't heal by itself (``PermissionDenied``, ``InvalidConfig``) is tried again after
-    minutes. Entering raises what ``LeaseManager.issue`` does. A config with ``max_active`` must allow for two leases.
-
-    The callbacks are plain functions, run in a background thread; what they raise is logged and harms nothing.
+    place of the old one, which is revoked after ``overlap``, so that work in flight can end; no lease outlives its
+    own TTL for it. A failed attempt is made again with growing, jittered spacing that fits the TTL; the current lease
+    goes on serving until its end. What can't heal by itself (``PermissionDenied``, ``InvalidConfig``) is tried again
+    after minutes. A config with ``max_active`` must allow for two leases.
 
     Args:
-        config: What to lease.
-        ttl: The time to live of each lease: whole seconds, a ``timedelta`` or text like ``"15m"``; ``None`` means the
-            config's default.
-        manager: The :class:`~dynsecrets.LeaseManager` to lease with; by default one for the process, made when it is
-            first needed.
-        overlap: How long an old lease lives on beside the new one, a TTL, ``"0s"`` included; by default a tenth of the
-            TTL, and a minute at the most.
-        on_renew: Gets each new lease.
-        on_error: Gets the exception of each failed attempt.
+        config: The dynamic secret to lease.
+        ttl: The time to live of each lease; ``None`` for the config's default.
+        manager: The manager to lease with, by default the one that ``lease()`` uses.
+        overlap: How long an old lease lives on, a TTL, ``"0s"`` included; by default a tenth of the TTL, at most a
+            minute.
+        on_renew: Called with each new lease, in a background thread. What it raises is logged and harms nothing.
+        on_error: Called with the exception of each failed attempt, in the same way.
 
     Returns:
-        The renewer; its ``current`` is the lease to use.
+        The renewer. Entering it raises what ``LeaseManager.issue`` does.
 
     Raises:
-        InvalidTTL: ``ttl`` or ``overlap`` is not a TTL, or too long.
+        InvalidTTL: The TTL or the overlap is not accepted.
         InvalidConfig: Another argument is not accepted.
     """
     if not isinstance(config, DynamicSecretConfig):

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
     from dynsecrets.model.grant import Grant
     from dynsecrets.model.integration import Integration
+    from dynsecrets.model.lease_status import LeaseStatus
 
 #: For how long after its creation some of AWS's servers may not know a key (seen: up to ten seconds).
 YOUNG_FOR: Final = timedelta(seconds=15)
 _ZERO: Final = timedelta(0)
+#: How far the wall clock gets ahead of the monotonic one only where the latter stood still, or the former was set.
+_RESTORED: Final = timedelta(minutes=1)
 
 
 class Timer(Protocol):
@@ -28,21 +31,6 @@ class Timer(Protocol):
     def __call__(self) -> float:
         """Return the seconds."""
         ...
-
-
-class LeaseStatus:
-    """What came of a lease, which the one who revokes it notes and the lease shows.
-
-    Attributes:
-        revoked: Whether the credential works no more.
-        released: Whether it was given back, and works until it ends by itself.
-    """
-
-    __slots__ = ("released", "revoked")
-
-    def __init__(self) -> None:
-        self.revoked = False
-        self.released = False
 
 
 class Lease(AwsValues, Mapping[str, str]):
@@ -70,6 +58,8 @@ class Lease(AwsValues, Mapping[str, str]):
         "_status",
         "_steady",
         "_values",
+        "_wall",
+        "_wall_anchor",
     )
 
     def __init__(
@@ -83,10 +73,11 @@ class Lease(AwsValues, Mapping[str, str]):
         expires_at: datetime,
         anchor: float,
         steady: Timer,
+        wall: Callable[[], datetime],
         status: LeaseStatus,
         revoke: Callable[[Lease], None],
     ) -> None:
-        """Hold what was granted. ``anchor`` is what ``steady()`` read at ``issued_at``."""
+        """Hold what was granted. ``anchor`` is what ``steady()`` read at ``issued_at``; ``wall`` is the local time."""
         shown = integration.public_values
         values = {
             suffix: str.__str__(secret.reveal()) if suffix in shown else secret.reveal()
@@ -102,6 +93,8 @@ class Lease(AwsValues, Mapping[str, str]):
         self._expires_at = expires_at
         self._anchor = anchor
         self._steady = steady
+        self._wall = wall
+        self._wall_anchor = wall() - timedelta(seconds=steady() - anchor)
         self._revoke = revoke
         self._status = status
 
@@ -143,8 +136,16 @@ class Lease(AwsValues, Mapping[str, str]):
 
     @property
     def remaining(self) -> timedelta:
-        """How long it still lives, never negative. The local clock may be off or jump; this isn't."""
+        """How long it still lives, never negative. The local clock may be off, or be set back; this isn't.
+
+        Where the wall clock is far ahead of the monotonic one, time has gone by that the latter doesn't know of: the
+        machine was restored from a snapshot. (Or somebody has set the clock forward: then a lease is given up early,
+        and still not revoked before its end.)
+        """
         lived = timedelta(seconds=self._steady() - self._anchor)
+        by_the_wall = self._wall() - self._wall_anchor
+        if by_the_wall - lived > _RESTORED:
+            lived = by_the_wall
         return max(self._expires_at - self._issued_at - lived, _ZERO)
 
     @property
@@ -212,7 +213,7 @@ class Lease(AwsValues, Mapping[str, str]):
         """
         integration = self._integration
         if not isinstance(integration, AwsSessions):
-            raise lack(integration, AwsSessions)
+            raise lack(integration.name, AwsSessions)
         return integration.session(values_by_suffix(self), partial(is_young, self), **boto3_session_kwargs)
 
     def revoke(self) -> None:

@@ -60,7 +60,9 @@ def make_options(
     takes = f"it takes the options {', '.join(sorted(fields))}" if fields else "it takes no options"
     for name in given:
         if name not in fields:
-            near = did_you_mean(name, [*fields, *others]).partition("; there is")[0]
+            # Arguments of AWS's are known words, and meant by nobody who is told that they are not options here.
+            known = [word for word in (*fields, *others) if word != name]
+            near = did_you_mean(name, known).partition("; there is")[0]
             raise InvalidConfig(f"the integration {integration!r} has no option {safe_repr(name)}{near}; {takes}")
     missing = [name for name, field in fields.items() if field.default is attrs.NOTHING and name not in given]
     if missing:

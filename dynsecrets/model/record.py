@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import attrs
 
 from dynsecrets.errors import InvalidConfig, SecretNotAvailable, StoreError
-from dynsecrets.model.lifecycle import (
-    LIVE,
-    LONGEST_CLAIM,
-    REQUIRED,
-    STUCK_AFTER,
-    LeaseState,
-    may_become,
-    revocation_delay,
-)
+from dynsecrets.model.backoff import revocation_delay
+from dynsecrets.model.lifecycle import LIVE, LONGEST_CLAIM, REQUIRED, STUCK_AFTER, LeaseState, may_become
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,7 +17,8 @@ _ROOT: Final = Path(dynsecrets.__file__).parent
 #: The floors from the ground up, by the names of folders and of the few modules beside them. A floor is a group of
 #: rooms that don't know each other; a folder of a folder is a room of its own where it is named.
 FLOORS: Final[tuple[tuple[str, ...], ...]] = (
-    ("errors", "clock", "_version", "_internal"),
+    ("errors", "_version"),
+    ("clock", "_internal"),
     ("model", "_aws"),
     ("stores", "integrations"),
     ("engine",),

@@ -29,14 +29,18 @@ def _add_arguments(parser: Parser) -> None:
 
 def _revoke(console: Console) -> int:
     """Revoke leases by their ids, each whatever becomes of the others."""
+    from dynsecrets.project_file import open_project
+
     status = 0
-    with console.project() as project:
+    with open_project(console.file, on_event=console.progress) as project:
         for lease_id in dict.fromkeys(console.options.ids):
             console.progress.say(f"revoking {lease_id} ...")
             try:
                 record = project.manager.get(lease_id)
                 if record.live:
                     _check_integration(project, record)
+                    console.find_credentials(project.integrations[record.integration])
+                    console.progress.say(f"revoking {lease_id} ...")
                 project.manager.revoke(lease_id)
             except DynsecretsError as error:
                 status = FAILED
@@ -55,8 +59,6 @@ def _check_integration(project: Project, record: LeaseRecord) -> None:
 
 
 COMMAND: Final = Command(
-    name="revoke",
-    summary="revoke leases now",
     description="Revokes leases by their ids.",
     epilog=_EPILOG,
     add_arguments=_add_arguments,

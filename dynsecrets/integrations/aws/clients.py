@@ -108,8 +108,14 @@ class AwsClients:
         return identity
 
     def service_time(self) -> datetime | None:
-        """Ask STS for its time, with whatever answer."""
-        answer = self.sts().get_caller_identity()
+        """Ask STS for its time. A refusal tells it too: AWS refuses whoever's own clock is off by minutes."""
+        try:
+            answer = self.sts().get_caller_identity()
+        except Exception as exc:
+            refused_at = service_date(getattr(exc, "response", None))
+            if refused_at is None:
+                raise
+            return refused_at
         self.remember_account(answer["Account"])
         return service_date(answer)
 

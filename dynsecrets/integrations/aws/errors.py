@@ -115,7 +115,7 @@ def _quota(operation: str, says: str) -> str:
     rate = _USERS_QUOTA / (30 * 60)
     return (
         f"the account holds as many IAM users as AWS allows: {says}. The quota is {_USERS_QUOTA:,} users an account "
-        "unless raised, and leases alive are their rate times their TTL: at 30 minutes that is "
+        "and can't be raised; leases alive are their rate times their TTL: at 30 minutes that is "
         f"{rate:.1f} leases a second ({_USERS_QUOTA:,} / 1,800 s). "
-        "Shorten TTLs, revoke early, spread over accounts, or have the quota raised"
+        "Shorten TTLs, revoke early, or spread over accounts"
     )

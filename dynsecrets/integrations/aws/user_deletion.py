@@ -50,6 +50,8 @@ _PAUSES: Final = (0.25, 0.5, 1.0, 2.0)
 _MORE_LOOKS: Final = 40
 #: What the serial number of a virtual MFA device, which is an ARN, has and that of a piece of hardware hasn't.
 _VIRTUAL_DEVICE: Final = ":mfa/"
+#: How much longer than a new user takes to be known everywhere is waited for here; dates have whole seconds, too.
+_SLACK: Final = timedelta(seconds=15)
 #: A date that lies this far in the future was written by a clock that is set right by now: AWS refuses requests that
 #: are signed by one that is five minutes off (IAM User Guide, "Troubleshoot Signature Version 4").
 _SET_BACK: Final = timedelta(minutes=5)
@@ -110,7 +112,7 @@ class UserDeletion:
             if left <= timedelta(0):
                 self._check_account(handle)
                 return
-            if left > self._settles_after:
+            if left > self._settles_after + _SLACK:
                 # So long that whoever revokes does better to come again.
                 break
             time.sleep(pause)

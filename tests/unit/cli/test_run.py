@@ -293,3 +293,13 @@ def test_a_prompt_for_a_code_is_answered(tmp_path: Path, aws: Account) -> None:
         assert terminal.process.wait(60) == 0
     assert "\x1b[K" not in shown.partition("\n")[0]
     assert "Enter MFA code" not in shown
+
+
+def test_modules_of_the_folder_are_not_the_standard_library_s(work: Workplace) -> None:
+    """``python -m dynsecrets`` in a folder with a secrets.py of somebody's doesn't take that for Python's."""
+    for name in ("secrets", "signal", "json", "typing", "logging", "queue", "http", "socket"):
+        work.folder.joinpath(f"{name}.py").write_text(f"raise SystemExit('the folder has a {name}.py')")
+
+    done = work.run("run", "--", "sh", "-c", "exit 3")
+
+    assert (done.returncode, done.stderr) == (3, "")

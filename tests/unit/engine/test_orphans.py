@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dynsecrets import DynamicSecretConfig, InvalidConfig, PermissionDenied, StoreError, SweepReport
+from dynsecrets import DynamicSecretConfig, InvalidConfig, PermissionDenied, Remainder, StoreError, SweepReport
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.stores.unreadable import note_unreadable
 from support.builders import make_record
@@ -144,6 +144,17 @@ def test_one_that_cannot_be_deleted_stops_no_other(listing: World) -> None:
     assert sorted(report.deleted + report.failed) == sorted(report.found) == sorted(orphans)
     assert set(listing.integration.live) == set(report.failed)
     assert len(report.failed) == 1
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_ends_later_is_deleted_only_once_it_ended(listing: World, ended: bool) -> None:
+    """An orphan that the third party can't end now lives on, so it is not told of as deleted."""
+    orphan = _orphan(listing)
+    listing.integration.remainders.append(Remainder(ended, listing.clock.now() + timedelta(hours=1)))
+
+    report = listing.manager.sweep_orphans(listing.integration, dry_run=False)
+
+    assert (report.deleted, report.failed) == (([orphan], []) if ended else ([], [orphan]))
 
 
 def _refuse(error: Exception) -> Callable[[], Any]:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -100,10 +101,10 @@ class TestNames:
     def test_hosts_with_the_separator_in_their_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A host's name can't be taken for several parts."""
         monkeypatch.setattr("socket.gethostname", lambda: "a|b")
-        process_identity._place.cache_clear()
+        process_identity._machine.cache_clear()
 
         named = current_owner()
-        process_identity._place.cache_clear()
+        process_identity._machine.cache_clear()
 
         assert ProcessIdentity.parse(str(named)) == named
 
@@ -265,3 +266,26 @@ class TestSystems:
         monkeypatch.setattr(os, "kill", lambda pid, number: pytest.fail("a process was signalled"))
 
         assert process_identity._exists(os.getpid())
+
+
+class TestNamespaces:
+    """Forks into other pid namespaces."""
+
+    def test_a_fork_may_lead_into_another(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What a process is counted in is read anew each time, so a child is never taken for its parent."""
+        parent = str(current_owner())
+        monkeypatch.setattr(process_identity, "_namespace", lambda: "another")
+
+        assert str(current_owner()) != parent
+        assert liveness(str(current_owner())) is ProcessState.ALIVE
+        assert liveness(parent) is ProcessState.UNKNOWN
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has pid namespaces")
+    def test_where_the_system_shows_other_pids_nobody_is_gone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A mount of another namespace says nothing of ours."""
+        named = str(attrs.evolve(current_owner(), started="1"))
+        assert liveness(named) is ProcessState.GONE
+        monkeypatch.setattr(Path, "readlink", lambda path: Path("123456"))
+
+        assert liveness(named) is ProcessState.UNKNOWN
+        assert liveness(str(current_owner())) is ProcessState.ALIVE

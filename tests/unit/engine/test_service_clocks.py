@@ -198,7 +198,7 @@ def test_where_the_time_cannot_be_had_what_lives_is_left_alone(
 
     report = _reaper(world).reap(integrations=[world.integration])
 
-    assert report.revoked == ([] if answer else [lease.id])
+    assert (report.revoked, report.failed) == (([], [lease.id]) if answer else ([lease.id], []))
     assert ("could not be read" in caplog.text) is (answer is not None)
     world.integration.service_time = world.clock.now
     _reaper(world).reap(integrations=[world.integration])
@@ -218,8 +218,9 @@ def test_a_wall_clock_that_jumps_changes_nothing(jump: float) -> None:
         before = (lease.is_valid(), world.state(lease.id))
         world.advance(1)
 
-        assert remaining == timedelta(seconds=_TTL_S - 100)
-        assert before == (True, "active")
+        # Ahead, it may be a machine that was restored from a snapshot: the lease is given up, and not revoked.
+        assert remaining == timedelta(seconds=max(_TTL_S - 100 - max(jump, 0), 0))
+        assert before == (jump < 0, "active")
         assert world.state(lease.id) == "revoked"
 
 

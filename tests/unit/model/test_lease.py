@@ -222,9 +222,21 @@ class TestTime:
         assert remaining == [timedelta(minutes=minutes) for minutes in (30, 20, 10, 0)]
         assert lease.remaining == timedelta(0)
 
-    @pytest.mark.parametrize("jump", [-86_400, -1_801, 1_801, 86_400])
+    def test_a_machine_restored_from_a_snapshot_has_dead_leases(self, lease: Lease, clock: FakeClock) -> None:
+        """There the wall clock is ahead, and the monotonic one has stood still; once it is right, so is the lease."""
+        clock.jump_wall(1_200)
+        early = lease.remaining
+        clock.jump_wall(600)
+        late = lease.remaining, lease.expired, lease.is_valid()
+        clock.jump_wall(-1_800)
+
+        assert early == timedelta(minutes=10)
+        assert late == (timedelta(0), True, False)
+        assert lease.is_valid()
+
+    @pytest.mark.parametrize("jump", [-86_400, -1_801, 60])
     def test_a_jump_of_the_wall_clock_changes_nothing(self, lease: Lease, clock: FakeClock, jump: float) -> None:
-        """Whoever sets the machine's clock makes no lease shorter or longer."""
+        """Whoever sets the machine's clock back, or a little forward, makes no lease shorter or longer."""
         clock.jump_wall(jump)
         clock.leap(60)
 

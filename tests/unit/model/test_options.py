@@ -130,6 +130,7 @@ def test_what_asks_for_nothing_is_taken(option: dict[str, Any]) -> None:
             "has no option 'scop'; did you mean scope?; it takes the options groups, limit, member_of, scope",
         ),
         ({"max_activ": 3}, "has no option 'max_activ'; did you mean max_active?; it takes the options groups, limit,"),
+        ({"policy": {}}, "has no option 'policy'; it takes the options groups,"),
         ({"zzz": 3}, "has no option 'zzz'; it takes the options groups, limit, member_of, scope"),
         ({"scope": "wrong"}, "an option of the integration 'db' is not accepted: scope can't be wrong"),
         ({"limit": "many"}, "an option of the integration 'db' is not accepted: 'limit' must be <class 'int'>"),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ConnectionClosedError
 
 from dynsecrets import DynamicSecretConfig, Integration, lease
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from dynsecrets import LeaseManager
     from dynsecrets.integrations.aws.iam_users import AwsIamIntegration
     from support.accounts import Account
+    from support.proxy import Proxy
 
 
 def test_credentials_come_from_the_environment(aws_env: Account) -> None:
@@ -279,3 +282,21 @@ def test_the_way_out_of_the_network_is_carried_to_leased_sessions(aws: Account, 
     assert used.proxies == {"https": "http://127.0.0.1:3128"}
     assert used.use_fips_endpoint
     assert used.read_timeout == 60
+
+
+def test_a_refusal_tells_the_time_too(watched: AwsIamIntegration, proxy: Proxy) -> None:
+    """AWS refuses the calls of a host whose clock is off by minutes; by its refusal such a host knows the time."""
+    proxy.fail("GetCallerIdentity", ("SignatureDoesNotMatch", 403), times=None)
+
+    there = watched.service_time()
+
+    assert there is not None
+    assert abs(there - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_who_cannot_be_asked_tells_no_time(watched: AwsIamIntegration, proxy: Proxy) -> None:
+    """Where there is no answer at all, the time is not known."""
+    proxy.fail("GetCallerIdentity", "drop_before", times=None)
+
+    with pytest.raises(ConnectionClosedError):
+        watched.service_time()
