@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -20,7 +20,6 @@ from dynsecrets.model.naming import refuse_clashes
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
-    from datetime import datetime
 
     from dynsecrets.child_process.run_options import RunOptions
     from dynsecrets.engine.job import Job
@@ -47,16 +46,18 @@ class Engine(Issuer, Protocol):
         ...
 
 
-class RenewalTime(Protocol):
-    """When which lease is to be renewed next."""
+class _Status(Protocol):
+    """How a renewer is doing."""
 
     @property
     def lease_id(self) -> str | None:
-        """The current lease's id, where there is one."""
+        """The lease of the moment."""
+        ...
 
     @property
     def next_renewal_at(self) -> datetime | None:
         """When the next attempt is due, by the service's clock."""
+        ...
 
 
 class Renewer(contextlib.AbstractContextManager[Any], Protocol):
@@ -65,9 +66,10 @@ class Renewer(contextlib.AbstractContextManager[Any], Protocol):
     @property
     def current(self) -> Lease:
         """The lease of the moment."""
+        ...
 
-    def status(self) -> RenewalTime:
-        """Return when the lease of the moment is to be renewed."""
+    def status(self) -> _Status:
+        """Return how renewal is doing."""
         ...
 
 

@@ -105,11 +105,16 @@ class AwsSessions(Protocol):
     ) -> Any:
         """Return the same of aioboto3 or aiobotocore. Raises ``ImportError`` where neither is installed."""
         del read, is_young, kwargs
-        raise Unsupported(f"{type(self).__name__} makes no sessions of aioboto3 or aiobotocore; use those of boto3")
+        raise _without_aio(self)
 
     def aws_settings(self) -> Mapping[str, str | None]:
         """Return the ``region_name`` and the ``endpoint_url`` that sessions, and SDKs of children, get."""
         return {}
+
+
+def _without_aio(sessions: AwsSessions) -> InvalidConfig:
+    """Return the error to raise: pyright takes a method that says ``NotImplementedError`` for an abstract one."""
+    return Unsupported(f"{type(sessions).__name__} makes no sessions of aioboto3 or aiobotocore; use those of boto3")
 
 
 @runtime_checkable

@@ -14,5 +14,5 @@ class LeaseStatus:
     __slots__ = ("released", "revoked")
 
     def __init__(self) -> None:
-        self.revoked = False
-        self.released = False
+        self.revoked: bool = False
+        self.released: bool = False
