@@ -196,7 +196,7 @@ class LeaseRenewer:
             The session.
 
         Raises:
-            DynsecretsError: The integration doesn't make AWS credentials.
+            InvalidConfig: The integration doesn't make AWS credentials.
         """
         return self._aws().following_session(self._values, self._is_young, **boto3_session_kwargs)
 
@@ -212,7 +212,7 @@ class LeaseRenewer:
 
         Raises:
             ImportError: Neither is installed.
-            DynsecretsError: The integration doesn't make AWS credentials.
+            InvalidConfig: The integration doesn't make AWS credentials.
         """
         return self._aws().following_aio_session(self._values, self._is_young, **session_kwargs)
 
