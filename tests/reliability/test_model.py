@@ -319,6 +319,9 @@ class Leases(RuleBasedStateMachine):
             return record.created_at > now - ABANDONED_AFTER - timedelta(seconds=FARTHEST_S)
         if record.is_claimed(now - GRACE):
             return True
+        if record.waits and not record.is_due(now - GRACE):
+            # Given up while its process might go on, and looked for once more then.
+            return True
         # Planned by a clock that was ahead, and was set back since.
         latest = max(now, *(host.now() for host in self.processes.hosts)) + LONGEST_BACKOFF
         return record.next_attempt_at is not None and record.next_attempt_at > latest
