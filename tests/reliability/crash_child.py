@@ -14,14 +14,15 @@ import signal
 import sys
 import threading
 import traceback
+import uuid
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from dynsecrets import DynamicSecretConfig, LeaseManager, lease, renewing
+from dynsecrets import DynamicSecretConfig, LeaseManager, LeaseRecord, lease, renewing
 from reliability.places import Place, warm_up
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 #: A child that hangs is ended after so many seconds.
 _LONGEST_S: Final = 60
-_WRITES: Final = ("insert", "update", "claim")
+_WRITES: Final = ("insert", "update", "claim", "purge")
 _POLICY: Final = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::reports/*"}],
@@ -86,9 +87,9 @@ class Stage:
 
         cache.get = watched
 
-    def _written(self, name: str, write: Callable[..., Any], *arguments: Any) -> Any:
+    def _written(self, name: str, write: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         self._pass(f"before {name}")
-        result = write(*arguments)
+        result = write(*arguments, **options)
         self._pass(f"after {name}")
         return result
 
@@ -196,6 +197,43 @@ def renew(process: Process) -> None:
         renewer.__exit__(None, None, None)
 
 
+def verify(process: Process) -> None:
+    """Prove that the integration can do its job, on a user that no record knows."""
+    with process.stage.watched():
+        process.integration.verify()
+
+
+def reap_late(process: Process) -> None:
+    """Give up an issue of a process out of sight, which may still go on: what is left for later is written down."""
+    manager, long_ago = process.manager, datetime.now(UTC) - timedelta(minutes=30)
+    plan = process.integration.plan(process.config)
+    process.integration.clients.iam().create_user(UserName=plan["user_name"], Path=plan["path"])
+    record = LeaseRecord(
+        id=str(uuid.uuid4()),
+        name="AWS_USER",
+        integration=process.integration.name,
+        handle=plan,
+        created_at=long_ago,
+        owner="another-host|boot|namespace|1|1",
+        held=False,
+        metadata={},
+    )
+    manager.store.insert(record)
+    with process.stage.watched():
+        manager.reap(integrations=[process.integration])
+
+
+def purge(process: Process) -> None:
+    """Forget old tombstones a few at a time, while a lease is live."""
+    manager = LeaseManager(process.manager.store, keep_revoked="0s")
+    for _ in range(4):
+        process.manager.issue(process.config, wait=None).revoke()
+    lease(process.config, manager=process.manager, wait=None).__enter__()
+    with process.stage.watched():
+        manager.reap(integrations=[process.integration], limit=2)
+        manager.reap(integrations=[process.integration])
+
+
 SCENARIOS: Final = {
     scenario.__name__: scenario
     for scenario in (
@@ -208,6 +246,9 @@ SCENARIOS: Final = {
         renew,
         revoke_by_id,
         reap,
+        verify,
+        reap_late,
+        purge,
     )
 }
 

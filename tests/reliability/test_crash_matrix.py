@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 
-from dynsecrets import LeaseManager
+from dynsecrets import LeaseManager, ReapReport
 from dynsecrets.testing import FakeClock
 from reliability.strict import Strictness
 from support.accounts import USER_PATH
@@ -20,7 +20,6 @@ from support.proxy import Proxy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dynsecrets import ReapReport
     from reliability.conftest import Crasher
     from reliability.places import Place
     from support.accounts import Account
@@ -49,12 +48,18 @@ class Scenario:
     points: set[str]
     trouble: tuple[tuple[str, str], ...] = ()
     stores: tuple[str, ...] = ("sqlite",)
+    #: Whether somebody has to come again a while later: to reap what was left for then, or to sweep what no record has.
+    later: bool = False
+    sweeps: bool = False
 
     def __str__(self) -> str:
         """Name it for a test's id."""
         return "-".join([self.name, *(f"{action}-{kind}" for action, kind in self.trouble)])
 
 
+CANARY = ("CreateUser", "PutUserPolicy", "CreateAccessKey", "DeleteAccessKey", "DeleteUserPolicy", "DeleteUser")
+#: What is left for later, or is too young to be an orphan, is looked at again after this.
+LATER_S = 11 * 60
 IN_VAIN = ("issue_in_vain",)
 BOTH = ("sqlite", "dynamodb")
 SCENARIOS = [
@@ -83,6 +88,19 @@ SCENARIOS = [
     ),
     Scenario(name="leave", trouble=(("DeleteUser", "drop_after"),), points=REVOKE | {"after DeleteUser #2"}),
     Scenario(name="leave", trouble=(("DeleteUser", "AccessDenied"),), points=REVOKE),
+    # What was left for later, what housekeeping forgets, and a user that no record ever knows.
+    Scenario(
+        name="reap_late",
+        points=THOROUGH | both("claim", "DeleteUser", "update"),
+        stores=BOTH,
+        later=True,
+    ),
+    Scenario(name="purge", points=both("purge") | {"before purge #2", "after purge #2"}, stores=BOTH),
+    Scenario(
+        name="verify",
+        points=both(*CANARY, "GetCallerIdentity") | {"before DeleteAccessKey #2", "after DeleteUserPolicy #2"},
+        sweeps=True,
+    ),
 ]
 
 
@@ -100,6 +118,13 @@ def reap_as_another(place: Place, **options: Any) -> tuple[ReapReport, list[str]
         return report, [record.id for record in store.records() if record.live]
 
 
+def sweep_as_another(place: Place) -> tuple[ReapReport, list[str]]:
+    """Sweep as a process would that has nothing but the store; return what failed, and the leases that still live."""
+    with closing(place.open_store()) as store, LeaseManager(store) as manager:
+        report = manager.sweep_orphans(place.integration(), dry_run=False)
+        return ReapReport(failed=report.failed), [record.id for record in store.records() if record.live]
+
+
 @pytest.mark.parametrize(
     ("scenario", "kind_of_store"),
     [(scenario, store) for scenario in SCENARIOS for store in scenario.stores],
@@ -109,14 +134,18 @@ def reap_as_another(place: Place, **options: Any) -> tuple[ReapReport, list[str]
 def test_the_next_reap_leaves_nothing_wherever_a_process_is_killed(
     crasher: Crasher,
     aws: Account,
+    proxy: Proxy,
     troubled: Proxy,
     new_place: Callable[..., Place],
+    monkeypatch: pytest.MonkeyPatch,
     scenario: Scenario,
     record_property: Callable[[str, object], None],
 ) -> None:
     """Killed before or after any call or write, a process leaves no user, key or policy once somebody has reaped."""
     iam = aws.client("iam")
     strictness = Strictness(iam)
+    # A sweep leaves what is young alone, and the proxy's later time makes users no older.
+    monkeypatch.setattr("dynsecrets.engine.orphans.YOUNGEST", timedelta(minutes=-1))
 
     def play(kill_at: str | None) -> tuple[Place, list[str] | None, int]:
         troubled.clear()
@@ -131,8 +160,19 @@ def test_the_next_reap_leaves_nothing_wherever_a_process_is_killed(
         ended = crasher.play(scenario.name, attrs.evolve(place, url=troubled.url), kill_at)
         return place, ended.points, ended.exit
 
+    def users_with_keys() -> list[str]:
+        users = [user["UserName"] for user in iam.list_users(PathPrefix=USER_PATH)["Users"]]
+        return [user for user in users if iam.list_access_keys(UserName=user)["AccessKeyMetadata"]]
+
     def left_behind(place: Place) -> list[str]:
         report, live = reap_as_another(place)
+        if scenario.later or scenario.sweeps:
+            assert [
+                user for user in users_with_keys() if not iam.list_user_policies(UserName=user)["PolicyNames"]
+            ] == []
+            proxy.date_offset_s += LATER_S
+            report, live = (sweep_as_another if scenario.sweeps else reap_as_another)(place)
+            proxy.date_offset_s = 0
         users = [user["UserName"] for user in iam.list_users(PathPrefix=USER_PATH)["Users"]]
         return [*users, *live, *report.failed, *report.skipped]
 
