@@ -309,7 +309,7 @@ def test_leaves_out_names_that_are_no_text(
         assert sound in store.due(NOW)
         assert store.processes(PLACE) == [sound.owner]
 
-    assert "no text" in caplog.text
+    assert "not text" in caplog.text
 
 
 @pytest.mark.parametrize(
