@@ -110,6 +110,24 @@ def test_closing_waits_for_no_backlog() -> None:
         assert len(world.another().reap(integrations=[world.integration]).revoked) > 50
 
 
+def test_closing_begins_no_backlog() -> None:
+    """Where the background was just looking for what is overdue, it revokes none of it after that."""
+    store = ThirdPartyStore()
+    with World(store) as world:
+        gate = Gate()
+        _put_overdue(world, 20)
+        store.fail("due", gate)
+        world.issue("1h")
+        gate.until_reached()
+
+        closing = started(lambda: world.manager.close(revoke=False))
+        wait_until(lambda: engine_of(world.manager).scheduler.closed, "it is closing")
+        gate.open()
+        closing()
+
+        assert len(world.integration.live) == 21
+
+
 def test_housekeeping_goes_on() -> None:
     """A manager that has leased reaps what others leave, and forgets old tombstones, at about its interval."""
     with World(ThirdPartyStore(), keep_revoked="1h") as world:
