@@ -177,7 +177,14 @@ class Issuer:
                 self._revoker.revoke(entry.record, entry.integration)
             elif not lease.revoked:
                 # In a forked child, where the registry was emptied, or once it was released: the record knows.
-                found = self._state.store.get(lease.id)
+                try:
+                    found = self._state.store.get(lease.id)
+                except LeaseNotFound:
+                    if not status.released:
+                        raise
+                    # Tombstones are forgotten after a while: what was released is over.
+                    status.revoked, status.released = True, False
+                    return
                 released = found.live and self._revoker.revoke(found, integration) is RevocationOutcome.RELEASED
                 status.revoked, status.released = not released, released
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from concurrent.futures import wait
 from datetime import timedelta
 from functools import partial
-from itertools import chain
+from itertools import chain, takewhile
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -125,8 +125,10 @@ class Reaper:
     def tend(self, integrations: Mapping[str, Integration]) -> None:
         """Revoke what is overdue and forget old tombstones, in the background, a batch after another."""
         look = _Look(_BATCH, ABANDONED_AFTER, retry=False)
+        # A scheduler that is closed has its caller do all work itself, and who closes waits for the caller.
+        overdue = takewhile(lambda _: not self._scheduler.closed, self._overdue(integrations, look))
         try:
-            attempts = self._start(self._overdue(integrations, look), integrations, _BATCH)
+            attempts = self._start(overdue, integrations, _BATCH)
         except StoreError as error:
             logger.error("Overdue leases of %s could not be looked for: %s", ", ".join(integrations), error)
             return
