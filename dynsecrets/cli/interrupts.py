@@ -72,6 +72,10 @@ class Interrupts:
         finally:
             self._deferred -= 1
 
+    def hand_over(self) -> None:
+        """Have the first signal interrupt nothing from now on."""
+        self._deferred += 1
+
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._first is None:
@@ -107,6 +111,12 @@ def undisturbed() -> Iterator[None]:
     """Have the first signal interrupt nothing of what the block does."""
     with contextlib.nullcontext() if _current is None else _current.deferred():
         yield
+
+
+def handed_over() -> None:
+    """Have the first signal interrupt nothing any more: somebody has what was leased, and the status has to say so."""
+    if _current is not None:
+        _current.hand_over()
 
 
 def leave(status: int) -> None:
