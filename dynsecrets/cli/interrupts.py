@@ -92,9 +92,13 @@ class Interrupts:
         if self._over.wait(_SAME_S):
             return
         left = self._progress.left()
-        doing = f"revoking {_listed(left)}" if left else "ending what is under way"
+        if left:
+            doing = f"revoking {_listed(left)} ... (the same once more leaves that to the next reap)"
+        else:
+            # It may be the canary of verify, of which no reap knows.
+            doing = "ending what is under way ... (the same once more doesn't wait for that)"
         self._progress.pause()
-        _say(f"interrupted; {doing} ... (the same once more leaves that to the next reap)")
+        _say(f"interrupted; {doing}")
 
     def _leave(self, number: int) -> Any:
         """End at once. A revocation may be cut off anywhere: the next reaping goes on with it."""

@@ -278,6 +278,26 @@ def test_a_second_signal_ends_it_at_once(command: tuple[str, ...], tmp_path: Pat
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_a_canary_is_not_left_to_a_reap(tmp_path: Path, aws: Account, proxy: Proxy) -> None:
+    """It has no record, so what is said of verify doesn't promise that a reap finds it."""
+    work = workplace(tmp_path / "work", aws, url=proxy.url)
+    held = proxy.fail("CreateUser", "hold")
+    process = work.start("verify")
+    assert process.stderr is not None
+    assert held.arrived.wait(60)
+
+    process.send_signal(signal.SIGINT)
+    explained = process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    process.wait(20)
+    held.release()
+    process.communicate()
+
+    assert explained.startswith("dynsecrets: interrupted; ending")
+    assert "reap" not in explained
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 @pytest.mark.parametrize(
     "command", [("secrets", "download", "x.env"), ("credential-process", "AWS_USER")], ids=" ".join
 )
