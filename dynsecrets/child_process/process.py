@@ -81,7 +81,10 @@ class ChildProcess:
                 self._terminal.give(self.pid)
         except OSError as error:
             self.close()
-            raise explain(error, argv[0]) or _not_started(error, argv, environment) from error
+            raise explain(error, argv[0]) or _not_started(error, argv, environment) from (
+                # The frames of ``subprocess`` hold the whole environment.
+                error.with_traceback(None)
+            )
         except BaseException:
             self.close()
             raise

@@ -15,6 +15,7 @@ from dynsecrets.engine.attempts import Attempt
 from dynsecrets.engine.batch import Issuer, lease_all, revoke_all
 from dynsecrets.errors import DynsecretsError, InvalidConfig
 from dynsecrets.model.capabilities import AwsSessions
+from dynsecrets.model.masking import MaskedStr
 from dynsecrets.model.naming import refuse_clashes
 
 if TYPE_CHECKING:
@@ -132,7 +133,10 @@ class RunLeases:
         self._endpoint.__enter__()
 
     def environment(self) -> dict[str, str]:
-        """Return the child's environment."""
+        """Return the child's environment; it prints masked, since it is in frames, which trackers of errors show."""
+        return {name: MaskedStr(value) for name, value in self._environment().items()}
+
+    def _environment(self) -> dict[str, str]:
         options = self._options
         leased = {name: value for lease in self._leases.values() for name, value in lease.env().items()}
         values = options.rename({**self._static, **leased})

@@ -39,10 +39,11 @@ def status_of(error: BaseException) -> int:
 
 def line_of(error: BaseException) -> str:
     """Return what to say of an error, in one line; an empty one where there is nothing to say."""
+    notes = getattr(error, "__notes__", ())
     if isinstance(error, Terminated):
-        return ""
+        return one_line("terminated", *notes) if notes else ""
     if isinstance(error, KeyboardInterrupt):
-        return one_line("interrupted", *getattr(error, "__notes__", ()))
+        return one_line("interrupted", *notes)
     if isinstance(error, UsageError):
         help_of = f"dynsecrets {error.command} --help".replace("  ", " ")
         return one_line(f"{error} (see {help_of})")
@@ -58,7 +59,7 @@ def line_of(error: BaseException) -> str:
     else:
         # What it says is not known to be free of secrets.
         text = f"{type(error).__name__}; --debug shows where"
-    return one_line(text, *getattr(error, "__notes__", ()))
+    return one_line(text, *notes)
 
 
 def one_line(*parts: str) -> str:

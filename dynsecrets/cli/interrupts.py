@@ -72,6 +72,10 @@ class Interrupts:
         finally:
             self._deferred -= 1
 
+    def hand_over(self) -> None:
+        """Have the first signal interrupt nothing from now on."""
+        self._deferred += 1
+
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._first is None:
@@ -88,9 +92,13 @@ class Interrupts:
         if self._over.wait(_SAME_S):
             return
         left = self._progress.left()
-        doing = f"revoking {_listed(left)}" if left else "ending what is under way"
+        if left:
+            doing = f"revoking {_listed(left)} ... (the same once more leaves that to the next reap)"
+        else:
+            # It may be the canary of verify, of which no reap knows.
+            doing = "ending what is under way ... (the same once more doesn't wait for that)"
         self._progress.pause()
-        _say(f"interrupted; {doing} ... (the same once more leaves that to the next reap)")
+        _say(f"interrupted; {doing}")
 
     def _leave(self, number: int) -> Any:
         """End at once. A revocation may be cut off anywhere: the next reaping goes on with it."""
@@ -107,6 +115,12 @@ def undisturbed() -> Iterator[None]:
     """Have the first signal interrupt nothing of what the block does."""
     with contextlib.nullcontext() if _current is None else _current.deferred():
         yield
+
+
+def handed_over() -> None:
+    """Have the first signal interrupt nothing any more: somebody has what was leased, and the status has to say so."""
+    if _current is not None:
+        _current.hand_over()
 
 
 def leave(status: int) -> None:

@@ -263,7 +263,7 @@ class SecretsConfig:
         return run_child(
             argv,
             RunOptions(ttl=dynamic_ttl, env=env, preserve_env=preserve_env, aws=aws, renew=renew, rename=variables),
-            static_values={**{key: str.__str__(value) for key, value in self.secrets.items()}, **self._labels()},
+            static_values={**self.secrets, **self._labels()},
             dynamic_secrets=self.dynamic_secrets,
             engine=engine,
             make_renewer=partial(LeaseRenewer, engine=lambda: engine, on_error=None),

@@ -17,7 +17,7 @@ from dynsecrets._internal.log import logger
 from dynsecrets.cli.arguments import add_ttl
 from dynsecrets.cli.command import Command
 from dynsecrets.cli.handover import check_outlives_process, take_back
-from dynsecrets.cli.interrupts import leave
+from dynsecrets.cli.interrupts import handed_over, leave
 from dynsecrets.errors import InvalidConfig, InvalidTTL
 from dynsecrets.model.capabilities import AwsSessions, find_credentials, lack
 from dynsecrets.model.ttl import format_ttl
@@ -73,6 +73,7 @@ def _credential_process(console: Console) -> int:
             lease = project.manager.issue(config, ttl)
             try:
                 console.write(json.dumps(lease.credential_process()) + "\n")
+                handed_over()
             except BaseException as error:
                 take_back(lease, error)
                 raise

@@ -11,6 +11,7 @@ from dynsecrets.cli.arguments import add_name_transformer, add_ttl
 from dynsecrets.cli.command import Command
 from dynsecrets.cli.errors import UsageError
 from dynsecrets.cli.handover import check_outlives_process, take_back
+from dynsecrets.cli.interrupts import handed_over
 from dynsecrets.delivery.formats import FORMATS
 from dynsecrets.errors import InvalidConfig
 
@@ -63,6 +64,7 @@ def _download(console: Console) -> int:
                 console.write(text)
             else:
                 write_new(file, text.encode())
+            handed_over()
         except BaseException as error:
             # Nobody has got them, or nobody can tell who has.
             console.progress.say("revoking what was leased ...")

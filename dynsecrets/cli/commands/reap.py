@@ -30,7 +30,8 @@ def _reap(console: Console) -> int:
             f"{len(report.revoked)} revoked, {len(report.failed)} failed, {len(report.skipped)} left to others\n"
         )
         for lease_id in report.failed:
-            console.complain(f"lease {lease_id} is not revoked: {project.manager.get(lease_id).last_error}")
+            why = project.manager.get(lease_id).last_error or "it can't be told yet whether its time is over"
+            console.complain(f"lease {lease_id} is not revoked: {why}")
     return FAILED if report.failed else 0
 
 

@@ -257,8 +257,7 @@ class AwsIamIntegration(Integration):
 
         Raises:
             PermissionDenied: Its ``actions`` are all of the default actions that are missing.
-            ProvisionError: Something else is wrong.
-            RevocationError: Something else is wrong, and the canary may be left.
+            ProvisionError: Something else is wrong; where the canary may be left, a note names it.
         """
         plan = self.plan(configs[0]) if configs else {}
         return verification.verify(self._api, self._api.user_arguments(plan), self.policy_name_prefix, self.revoke)

@@ -86,8 +86,8 @@ class _Canary:
         """Try every action, and leave nothing, interrupted or not."""
         try:
             self._run()
-        except BaseException:
-            self._remove()
+        except BaseException as error:
+            self._remove(error)
             raise
 
     def _run(self) -> None:
@@ -149,8 +149,8 @@ class _Canary:
             self.denied += [action for action in failure.actions if action not in self.denied]
         return None
 
-    def _remove(self) -> None:
-        """Remove what may have been made, after an error that is not a refusal, or an interrupt."""
+    def _remove(self, error: BaseException) -> None:
+        """Remove what may have been made, after an error that is not a refusal, or an interrupt; note what is left."""
         if self._nothing_was_made:
             return
         handle = {
@@ -159,4 +159,7 @@ class _Canary:
             "policy_name": self._policy_name,
             "asked_at": to_milliseconds(datetime.now(UTC)),
         }
-        Outcome.of(lambda: self._revoke(handle))
+        failed = Outcome.of(lambda: self._revoke(handle)).error
+        if failed is not None:
+            # No record tells of it, so no reap finds it.
+            error.add_note(f"the canary user {self.user_name} may be left, delete it by hand: {failed}")

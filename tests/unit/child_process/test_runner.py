@@ -37,6 +37,13 @@ if TYPE_CHECKING:
 _DUMP = "import json, os, sys; json.dump([dict(os.environ), sys.argv[2:]], open(sys.argv[1], 'w'))"
 
 
+def _texts(found: Any) -> Iterator[Any]:
+    """Iterate over a value, and over what is in it if it is a container."""
+    yield found
+    for part in found.values() if isinstance(found, dict) else found if isinstance(found, list | tuple) else ():
+        yield from _texts(part)
+
+
 class KeyIntegration(FakeIntegration):
     """A third party whose things have a key under AWS's names."""
 
@@ -497,3 +504,27 @@ def test_leases_are_revoked_before_it_returns(keys: World) -> None:
 
     assert join() == 0
     assert not keys.integration.live
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux's limit of one variable")
+def test_no_frame_shows_the_environment_of_a_child_that_cannot_start(keys: World) -> None:
+    """Trackers of errors print locals (pytest --showlocals, Sentry): those of ``subprocess``, too."""
+    config = config_of(keys, PASSWORD="hunter2", LARGE="x" * 200_000)
+
+    with pytest.raises(DynsecretsError, match="could not be started") as caught:
+        config.run(["env"], aws=True)
+
+    link: BaseException | None = caught.value
+    seen = 0
+    while link is not None:
+        traceback = link.__traceback__
+        while traceback is not None:
+            frame = traceback.tb_frame
+            if "tests" not in frame.f_code.co_filename:
+                seen += 1
+                for value in _texts(list(frame.f_locals.values())):
+                    assert "hunter2" not in repr(value), frame
+                    assert "s3-key-of" not in repr(value), frame
+            traceback = traceback.tb_next
+        link = link.__cause__ or link.__context__
+    assert seen > 3

@@ -156,6 +156,13 @@ def test_errors_of_boto3_are_told_with_their_names() -> None:
     assert "(nope)" in line_of(ProfileNotFound(profile="nope"))
 
 
+def test_a_lease_that_is_left_is_told_whatever_the_signal() -> None:
+    """SIGTERM needs no line, but what could not be revoked because of it does."""
+    for error, says in ((Terminated(15), "terminated; left"), (KeyboardInterrupt(), "interrupted; left")):
+        error.add_note("left")
+        assert line_of(error) == says
+
+
 def test_notes_are_in_the_line() -> None:
     """What went wrong beside the error, like a revocation, is told too."""
     error = InvalidConfig("first")

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dynsecrets.__main__ import main
 from dynsecrets.cli.commands import download
 from dynsecrets.delivery.formats import FORMATS
+from dynsecrets.project_file import Project
 from support.cli import PASSWORD, TOML, Workplace, only_line, workplace
 from support.processes import wait_until
 
@@ -273,6 +275,49 @@ def test_a_second_signal_ends_it_at_once(command: tuple[str, ...], tmp_path: Pat
     assert process.returncode == 130
     assert f"AWS_USER ({lease['id']})" in explained
     assert lease["id"] in last
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_a_canary_is_not_left_to_a_reap(tmp_path: Path, aws: Account, proxy: Proxy) -> None:
+    """It has no record, so what is said of verify doesn't promise that a reap finds it."""
+    work = workplace(tmp_path / "work", aws, url=proxy.url)
+    held = proxy.fail("CreateUser", "hold")
+    process = work.start("verify")
+    assert process.stderr is not None
+    assert held.arrived.wait(60)
+
+    process.send_signal(signal.SIGINT)
+    explained = process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    process.wait(20)
+    held.release()
+    process.communicate()
+
+    assert explained.startswith("dynsecrets: interrupted; ending")
+    assert "reap" not in explained
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+@pytest.mark.parametrize(
+    "command", [("secrets", "download", "x.env"), ("credential-process", "AWS_USER")], ids=" ".join
+)
+def test_what_was_handed_over_is_not_interrupted(
+    command: tuple[str, ...], work: Workplace, aws: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal that comes when somebody has the lease already doesn't end with a status that says there is none."""
+    close = Project.close
+
+    def interrupted(self: Project) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        close(self)
+
+    monkeypatch.setattr(Project, "close", interrupted)
+    monkeypatch.chdir(work.folder)
+    for name, value in work.environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert main(command) == 0
+    assert len(aws.users()) == 1
 
 
 def test_a_store_in_memory_is_refused(work: Workplace, aws: Account) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from dynsecrets import DynamicSecretConfig, Integration, Lease, LeaseManager, SQLiteLeaseStore
@@ -210,6 +212,26 @@ def test_reaping_that_fails_is_status_1(
     (line,) = [line for line in done.stderr.splitlines() if lease.id in line]
     assert line.startswith(f"dynsecrets: lease {lease.id} is not revoked: ")
     assert "EndpointConnectionError" in line
+
+
+def test_a_lease_that_may_not_be_over_is_told_as_such(
+    work: Workplace, manager: LeaseManager, integration: Integration
+) -> None:
+    """Where AWS's time can't be had, nothing was tried, and so nothing has an error yet."""
+    lease = issue(manager, integration)
+    record = manager.get(lease.id)
+    long_ago = record.created_at - timedelta(minutes=1)
+    manager.store.update(attrs.evolve(record, created_at=long_ago, issued_at=long_ago, expires_at=record.created_at))
+    work.environment["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
+    work.write(
+        TOML.replace('type = "aws-iam"', 'type = "aws-iam"\nbotocore_config = { retries = { total_max_attempts = 1 } }')
+    )
+
+    done = work.run("reap")
+
+    assert (done.returncode, done.stdout) == (1, "0 revoked, 1 failed, 0 left to others\n")
+    (line,) = [line for line in done.stderr.splitlines() if lease.id in line]
+    assert "can't be told" in line
 
 
 def test_verifying_says_who_and_that_they_can(work: Workplace, aws: Account) -> None:

@@ -97,6 +97,19 @@ def test_trouble_in_the_middle_leaves_no_canary(watched: AwsIamIntegration, aws:
     assert aws.users() == []
 
 
+def test_a_canary_that_may_be_left_is_named(watched: AwsIamIntegration, aws: Account, proxy: Proxy) -> None:
+    """It has no record, so nobody would know of it."""
+    proxy.fail("CreateAccessKey", "500", times=5)
+    proxy.fail("DeleteUser", ("DeleteConflict", 409), times=None)
+
+    with pytest.raises(ProvisionError, match="CreateAccessKey") as caught:
+        watched.verify()
+
+    (note,) = caught.value.__notes__
+    (left,) = aws.users()
+    assert left in note
+
+
 def test_the_canary_has_the_guard_while_it_has_a_key(watched: AwsIamIntegration, aws: Account, proxy: Proxy) -> None:
     """Whoever kills the process leaves a key that AWS refuses within minutes, on a user that a sweep finds."""
     iam, seen = aws.client("iam"), []
