@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import threading
+import weakref
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -231,6 +232,28 @@ def test_managers_that_are_dropped_leave_no_threads(tmp_path: Path) -> None:
 
     wait_until(lambda: _threads() <= before, "all threads have ended")
     assert integration.live == {}
+
+
+def test_an_application_that_listens_to_its_own_manager_is_dropped(tmp_path: Path) -> None:
+    """Who has a manager and listens to it is kept alive by neither, once its leases are gone."""
+    before = _threads()
+
+    class Application:
+        """What listens."""
+
+        def __init__(self) -> None:
+            self.manager = LeaseManager(SQLiteLeaseStore(tmp_path / "leases.db"), on_event=self.listen)
+
+        def listen(self, event: LeaseEvent) -> None:
+            """Hear of an event."""
+
+    application = Application()
+    application.manager.issue(DynamicSecretConfig("AWS_USER", FakeIntegration(), wait=None)).revoke()
+    dropped = weakref.ref(application)
+    del application
+
+    wait_until(lambda: gc.collect() >= 0 and dropped() is None, "it is let go of")
+    wait_until(lambda: _threads() <= before, "all threads have ended")
 
 
 def _threads() -> set[threading.Thread]:
