@@ -107,7 +107,12 @@ class Engine:
             _close_at_exit.add(self)
             _close_at_end_of_child()
         until = config.wait if isinstance(wait, Unset) else wait
-        lease = self._issuer.issue(config, ttl, wait=until, metadata=metadata or {}, held=held)
+        try:
+            lease = self._issuer.issue(config, ttl, wait=until, metadata=metadata or {}, held=held)
+        finally:
+            if not self._outlives_process and not self._closed:
+                # Where the manager is gone, the background may have come to rest meanwhile.
+                _close_at_exit.add(self)
         if self._revokes:
             # close() may have looked at what is issued just before this was.
             lease.revoke()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dynsecrets import DynamicSecretConfig, InvalidTTL, LeaseManager, MemoryLeaseStore, SQLiteLeaseStore
+from dynsecrets.engine import core
 from dynsecrets.engine.manager import engine_of
 from support.builders import make_record
 from support.fakes import PATIENCE_S, FakeIntegration
@@ -273,6 +274,24 @@ def test_a_dropped_manager_still_ends_its_leases() -> None:
 
         assert lease.revoked
         assert world.integration.live == {}
+
+
+def test_what_a_dropped_manager_is_just_issuing_is_revoked_at_exit() -> None:
+    """A pool goes on with the manager's engine: what it makes in memory is nobody else's to find."""
+    with World(MemoryLeaseStore()) as world:
+        gate = Gate()
+        world.integration.fail("provision", gate)
+        engine = engine_of(world.manager)
+        issuing = started(lambda: engine.issue(world.config(), timedelta(hours=1)))
+        gate.until_reached()
+        engine.retirement()()
+        wait_until(lambda: engine.scheduler._thread is None, "the background has ended")
+        gate.open()
+        lease = issuing()
+
+        core._close_all()
+
+        assert lease.revoked
 
 
 class _Reentrant:
