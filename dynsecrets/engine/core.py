@@ -10,6 +10,7 @@ import atexit
 import os
 import random
 import sys
+import weakref
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -106,7 +107,12 @@ class Engine:
             _close_at_exit.add(self)
             _close_at_end_of_child()
         until = config.wait if isinstance(wait, Unset) else wait
-        lease = self._issuer.issue(config, ttl, wait=until, metadata=metadata or {}, held=held)
+        try:
+            lease = self._issuer.issue(config, ttl, wait=until, metadata=metadata or {}, held=held)
+        finally:
+            if not self._outlives_process and not self._closed:
+                # Where the manager is gone, the background may have come to rest meanwhile.
+                _close_at_exit.add(self)
         if self._revokes:
             # close() may have looked at what is issued just before this was.
             lease.revoke()
@@ -261,9 +267,11 @@ class Engine:
         if self._housekeeping is None:
             return
         delay = self._housekeeping.total_seconds() * self._random.uniform(1 - _JITTER, 1 + _JITTER)
+        # Nobody is kept alive for it: neither the engine, nor who listens to it.
+        keep_house = partial(_call_weakly, weakref.WeakMethod(self._keep_house))
         before, self._house_job = (
             self._house_job,
-            self.scheduler.call_at(self.steady() + delay, self._keep_house, idle=True),
+            self.scheduler.call_at(self.steady() + delay, keep_house, idle=True),
         )
         self.cancel(before)
 
@@ -272,9 +280,12 @@ class Engine:
             self._tend(integration)
         self._plan_housekeeping()
 
-    def retire(self) -> None:
-        """Let the background end once nothing is left to do: nobody has the manager any more. Never blocks."""
-        self.scheduler.retire(partial(_close_at_exit.discard, self))
+    def retirement(self) -> Callable[[], None]:
+        """Return what lets the background end once nothing is left to do, for when nobody has the manager any more.
+
+        It never blocks, and keeps no engine alive.
+        """
+        return partial(self.scheduler.retire, partial(_forget, weakref.ref(self)))
 
     @property
     def _outlives_process(self) -> bool:
@@ -283,6 +294,20 @@ class Engine:
 
 #: Kept although nobody else may keep them: their leases may still be in use.
 _close_at_exit: set[Engine] = set()
+
+
+def _forget(reference: weakref.ref[Engine]) -> None:
+    """Close an engine at exit no more."""
+    engine = reference()
+    if engine is not None:
+        _close_at_exit.discard(engine)
+
+
+def _call_weakly(reference: weakref.WeakMethod[Callable[[], None]]) -> None:
+    """Call a method of what may be gone."""
+    method = reference()
+    if method is not None:
+        method()
 
 
 @atexit.register

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from dynsecrets._internal.concurrency import noting
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
 from dynsecrets.model.lease_status import LeaseStatus
@@ -50,11 +51,13 @@ class LeaseRegistry:
         self._used: dict[str, Integration] = {}
         self._leases: dict[str, LiveLease] = {}
 
+    @noting
     def register(self, integration: Integration) -> None:
         """Register an integration by its name."""
         with self._lock:
             self._integrations[integration.name] = integration
 
+    @noting
     def use(self, integration: Integration) -> tuple[bool, bool]:
         """Register an integration to issue with; return whether it is new here, and whether its name is."""
         with self._lock:
@@ -63,11 +66,13 @@ class LeaseRegistry:
             self._used[integration.name] = integration
             return before is not integration, before is None
 
+    @noting
     def integrations(self) -> dict[str, Integration]:
         """Return all that are registered, by their names."""
         with self._lock:
             return dict(self._integrations)
 
+    @noting
     def integration(self, name: str) -> Integration:
         """Return an integration by name. Raises ``InvalidConfig``."""
         with self._lock:
@@ -81,26 +86,31 @@ class LeaseRegistry:
             )
         return found
 
+    @noting
     def add(self, live: LiveLease) -> None:
         """Register a lease that was issued."""
         with self._lock:
             self._leases[live.record.id] = live
 
+    @noting
     def ensure(self, record: LeaseRecord, integration: Integration) -> LiveLease:
         """Return the entry of a lease that is to be deleted; where there is none, a new one of its record."""
         with self._lock:
             return self._leases.setdefault(record.id, LiveLease(record, integration))
 
+    @noting
     def get(self, lease_id: str) -> LiveLease | None:
         """Return a lease that this process issued, or is to delete, and has not revoked yet."""
         with self._lock:
             return self._leases.get(lease_id)
 
+    @noting
     def all(self) -> list[LiveLease]:
         """Return all of them."""
         with self._lock:
             return list(self._leases.values())
 
+    @noting
     def remove(self, lease_id: str, *, revoked: bool = True) -> LiveLease | None:
         """Forget a lease that is revoked, or released, and note that in its status."""
         with self._lock:

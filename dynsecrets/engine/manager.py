@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Self
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 from dynsecrets._internal.cleanup import run_cleanup
 from dynsecrets._internal.fork_safety import reset_after_fork
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 _MAX_WORKERS: Final = 16
 #: Beside the managers rather than within them: the library's own parts ask here, and nobody reads another's attributes.
-_engines: WeakKeyDictionary[LeaseManager, Engine] = WeakKeyDictionary()
+#: Weak on both sides: an engine may know its manager, by way of a listener.
+_engines: WeakValueDictionary[weakref.ref[LeaseManager], Engine] = WeakValueDictionary()
 
 
 class LeaseManager:
@@ -88,7 +89,7 @@ class LeaseManager:
         for listener in listeners:
             if not callable(listener):
                 raise InvalidConfig(f"on_event takes callables, not {safe_repr(listener)}")
-        self._engine = _engines[self] = Engine(
+        self._engine = _engines[weakref.ref(self)] = Engine(
             open_store() if store is None else store,
             owns_store=store is None,
             clock=clock,
@@ -98,7 +99,7 @@ class LeaseManager:
             housekeeping=None if housekeeping is None else parse_ttl(housekeeping, what="housekeeping"),
             keep_revoked=parse_ttl(keep_revoked, what="keep_revoked", minimum=0),
         )
-        weakref.finalize(self, self._engine.retire).atexit = False
+        weakref.finalize(self, self._engine.retirement()).atexit = False
 
     @property
     def store(self) -> LeaseStore:
@@ -315,7 +316,7 @@ class LeaseManager:
 
 def engine_of(manager: LeaseManager | None) -> Engine:
     """Return the engine of a manager, or of the default one, for the library's own parts."""
-    return _engines[default_manager() if manager is None else manager]
+    return _engines[weakref.ref(default_manager() if manager is None else manager)]
 
 
 def check_manager(manager: object) -> None:

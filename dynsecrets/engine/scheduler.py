@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from dynsecrets._internal.concurrency import Call, hand_over, interrupts_itself
+from dynsecrets._internal.concurrency import Call, hand_over, interrupts_itself, noting
 from dynsecrets._internal.fork_safety import reset_after_fork
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.job import Job
@@ -82,6 +82,7 @@ class Scheduler:
         """Whether it was closed: nothing is planned any more."""
         return self._closed
 
+    @noting
     def call_at(self, at: float, action: Callable[[], object], key: str | None = None, *, idle: bool = False) -> Job:
         """Schedule ``action`` at ``at``, in seconds of the monotonic clock. What it raises is logged.
 
@@ -97,6 +98,7 @@ class Scheduler:
                     self._condition.notify_all()
         return job
 
+    @noting
     def cancel(self, job: Job) -> None:
         """Cancel a job that has not begun. Its action is let go of at once, its place in the queue a little later."""
         with self._lock:
@@ -122,16 +124,19 @@ class Scheduler:
             finally:
                 self._lock.release()
 
+    @noting
     def wake(self) -> None:
         """Check the queue now, in case the clock has gone further than the waiting thread was told."""
         with self._lock:
             self._condition.notify_all()
 
+    @noting
     def jobs(self) -> list[Job]:
         """Return what is planned, in no order."""
         with self._lock:
             return [job for _, _, job in self._jobs if job.action is not None]
 
+    @noting
     def rests(self, now: float, waiting: Callable[[threading.Condition], bool]) -> bool:
         """Return whether nothing is due and the thread waits, which ``waiting`` tells: for clocks of tests."""
         with self._lock:
@@ -141,10 +146,7 @@ class Scheduler:
     def submit(self, action: Callable[[], T]) -> Future[T]:
         """Run an action in the pool; in the caller's own thread where no other can be had any more."""
         call = action if isinstance(action, Call) else Call(action)
-        with self._lock:
-            if self._pool is None and not self._closed:
-                self._pool = ThreadPoolExecutor(self._max_workers, _WORKER, initializer=_begin_to_work)
-            pool = self._pool
+        pool = self._workers()
         if pool is None or not hand_over(pool, call):
             call()
         return call.future
@@ -177,6 +179,14 @@ class Scheduler:
         if pool is not None:
             # Workers that close can't wait for themselves, nor for each other.
             pool.shutdown(wait=waits)
+
+    @noting
+    def _workers(self) -> ThreadPoolExecutor | None:
+        """Return the pool; ``None`` once it is closed."""
+        with self._lock:
+            if self._pool is None and not self._closed:
+                self._pool = ThreadPoolExecutor(self._max_workers, _WORKER, initializer=_begin_to_work)
+            return self._pool
 
     def _run_lanes(self, lanes: Lanes) -> None:
         """Hand to the pool what has its turn now."""
@@ -214,6 +224,7 @@ class Scheduler:
             else:
                 self.submit_for(key, work, has_time=False)
 
+    @noting
     def _rest(self) -> bool:
         """Let go of the threads where nothing is left to do for anybody. The lock is held."""
         if not self._retired or any(job.action is not None and not job.idle for _, _, job in self._jobs):
@@ -225,6 +236,7 @@ class Scheduler:
         self._at_rest()
         return True
 
+    @noting
     def _next(self) -> tuple[str | None, Callable[[], Any]] | None:
         """Wait for the next job that is due, once; ``None`` to look again."""
         if self._closed:
@@ -259,12 +271,14 @@ class Lanes:
         self._due = Lane(workers)
         self._with_time = Lane(max(int(workers * _WITH_TIME), 1))
 
+    @noting
     def add(self, key: str, call: Call[Any], *, has_time: bool) -> None:
         """Have a call wait for its turn."""
         lane = self._with_time if has_time else self._due
         with self._lock:
             lane.waiting.setdefault(key, deque()).append(call)
 
+    @noting
     def take(self) -> tuple[Lane, str, Call[Any]] | None:
         """Return a call whose turn it is, with its lane and its third party; ``None`` where there is none just now."""
         with self._lock:
@@ -274,6 +288,7 @@ class Lanes:
                         return self._begin(lane, key)
         return None
 
+    @noting
     def end(self, lane: Lane, key: str) -> None:
         """Note that a call has ended."""
         with self._lock:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from dynsecrets._internal.concurrency import noting
 from dynsecrets._internal.log import logger
 from dynsecrets.model.capabilities import TellsTime
 
@@ -43,6 +44,7 @@ class ServiceClocks:
         self._lock = threading.RLock()
         self._seen: dict[str, _Seen] = {}
 
+    @noting
     def now(self, integration: str) -> datetime:
         """Return the time by the clock of an integration's third party, where it has been seen; else the local time.
 
@@ -57,6 +59,7 @@ class ServiceClocks:
         there = seen.moment + timedelta(seconds=steady - seen.steady)
         return wall if abs(there - wall) <= SAME_TIME else there
 
+    @noting
     def see(self, integration: str, moment: datetime, steady: float) -> None:
         """Remember what a third party's clock showed when ``clock.steady()`` read ``steady``."""
         wall = self._clock.now() - timedelta(seconds=self._clock.steady() - steady)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import threading
+import weakref
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dynsecrets import DynamicSecretConfig, InvalidTTL, LeaseManager, MemoryLeaseStore, SQLiteLeaseStore
+from dynsecrets.engine import core
 from dynsecrets.engine.manager import engine_of
 from support.builders import make_record
 from support.fakes import PATIENCE_S, FakeIntegration
@@ -233,6 +235,28 @@ def test_managers_that_are_dropped_leave_no_threads(tmp_path: Path) -> None:
     assert integration.live == {}
 
 
+def test_an_application_that_listens_to_its_own_manager_is_dropped(tmp_path: Path) -> None:
+    """Who has a manager and listens to it is kept alive by neither, once its leases are gone."""
+    before = _threads()
+
+    class Application:
+        """What listens."""
+
+        def __init__(self) -> None:
+            self.manager = LeaseManager(SQLiteLeaseStore(tmp_path / "leases.db"), on_event=self.listen)
+
+        def listen(self, event: LeaseEvent) -> None:
+            """Hear of an event."""
+
+    application = Application()
+    application.manager.issue(DynamicSecretConfig("AWS_USER", FakeIntegration(), wait=None)).revoke()
+    dropped = weakref.ref(application)
+    del application
+
+    wait_until(lambda: gc.collect() >= 0 and dropped() is None, "it is let go of")
+    wait_until(lambda: _threads() <= before, "all threads have ended")
+
+
 def _threads() -> set[threading.Thread]:
     return {
         thread for thread in threading.enumerate() if thread.name.startswith(("dynsecrets-clock", "dynsecrets-worker"))
@@ -250,6 +274,24 @@ def test_a_dropped_manager_still_ends_its_leases() -> None:
 
         assert lease.revoked
         assert world.integration.live == {}
+
+
+def test_what_a_dropped_manager_is_just_issuing_is_revoked_at_exit() -> None:
+    """A pool goes on with the manager's engine: what it makes in memory is nobody else's to find."""
+    with World(MemoryLeaseStore()) as world:
+        gate = Gate()
+        world.integration.fail("provision", gate)
+        engine = engine_of(world.manager)
+        issuing = started(lambda: engine.issue(world.config(), timedelta(hours=1)))
+        gate.until_reached()
+        engine.retirement()()
+        wait_until(lambda: engine.scheduler._thread is None, "the background has ended")
+        gate.open()
+        lease = issuing()
+
+        core._close_all()
+
+        assert lease.revoked
 
 
 class _Reentrant:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dynsecrets import DynsecretsError, LeasePool, MemoryLeaseStore, lease
+from dynsecrets.engine.manager import engine_of
 from support.fakes import PATIENCE_S
 from support.processes import wait_until
 from support.world import World, started
@@ -104,6 +105,38 @@ def test_a_call_in_the_middle_of_a_write(torn: World, store: InterruptedStore, e
 
     assert not thread.is_alive()
     assert [leased.revoked for leased in leases] == [end != "reap"] * 3
+
+
+_MOMENTS: dict[str, Callable[[World], object]] = {
+    "heappush": lambda world: engine_of(world.manager).scheduler.call_at(1e9, int),
+    "get": lambda world: engine_of(world.manager).is_live("lease"),
+}
+
+
+@pytest.mark.parametrize("moment", list(_MOMENTS))
+def test_closing_in_the_middle_of_what_workers_need(world: World, moment: str) -> None:
+    """It comes while its thread holds the lock of the timetable, or of what is live: it waits for no worker."""
+    leases = world.manager.issue_many(world.config(), 3, "1h")
+    world.settle()
+
+    def close(_frame: object, event: str, called: object) -> None:
+        if event == "c_call" and getattr(called, "__name__", "") == moment:
+            sys.setprofile(None)
+            world.manager.close(revoke=True)
+
+    def work() -> None:
+        sys.setprofile(close)
+        try:
+            _MOMENTS[moment](world)
+        finally:
+            sys.setprofile(None)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+
+    assert not thread.is_alive()
+    assert [leased.revoked for leased in leases] == [True] * 3
 
 
 def _quietly(work: Callable[[], object]) -> None:
