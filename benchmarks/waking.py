@@ -99,7 +99,7 @@ def count_wakes(renewers: int, renewals: int) -> tuple[int, int, int]:
         renewed.append(lease.id)
 
     before = _timekeepers()
-    with LeaseManager(MemoryLeaseStore(), clock=clock) as manager, ExitStack() as stack:
+    with LeaseManager(MemoryLeaseStore(), clock=clock, housekeeping=None) as manager, ExitStack() as stack:
         watch = _Watch(manager, clock)
         for _ in range(renewers):
             stack.enter_context(renewing(config, _TTL_S, manager=manager, on_renew=note))

@@ -154,7 +154,11 @@ class Project:
 
     @cached_property
     def store(self) -> LeaseStore:
-        """The store: what ``DYNSECRETS_STORE`` names, else the file's, relative to it, else the user's own."""
+        """The store: what ``DYNSECRETS_STORE`` names, else the file's, relative to it, else the user's own.
+
+        Raises:
+            InvalidConfig: The URL doesn't name a store.
+        """
         from dynsecrets.stores import VARIABLE as STORE_VARIABLE
         from dynsecrets.stores import open_store
 
@@ -174,7 +178,11 @@ class Project:
 
     @cached_property
     def secrets_config(self) -> SecretsConfig:
-        """The secrets config; environment variables of static secrets are read here."""
+        """The secrets config; environment variables of static secrets are read here.
+
+        Raises:
+            InvalidConfig: A variable is not set, or two sources would set the same name.
+        """
         from dynsecrets.delivery.secrets_config import SecretsConfig
 
         values = {
@@ -189,6 +197,12 @@ class Project:
 
     def dynamic_secret(self, name: str) -> DynamicSecretConfig:
         """Return a dynamic secret by name.
+
+        Args:
+            name: The name of its table.
+
+        Returns:
+            The dynamic secret, with its policy read.
 
         Raises:
             InvalidConfig: The file has no such dynamic secret; the message names the nearest one.
@@ -213,6 +227,9 @@ class Project:
             ttl: How long the lease lives at the most; ``None`` means the dynamic secret's default.
             wait: When the lease is handed over; by default as the file says.
             metadata: What is kept with the record.
+
+        Returns:
+            The context manager; it decorates functions too.
 
         Raises:
             InvalidConfig: The file has no such dynamic secret, or an argument is not accepted.
@@ -240,6 +257,9 @@ class Project:
             on_renew: Gets each new lease.
             on_error: Gets the exception of each failed attempt.
 
+        Returns:
+            The renewer; its ``current`` is the lease to use.
+
         Raises:
             InvalidConfig: The file has no such dynamic secret, or an argument is not accepted.
             InvalidTTL: ``ttl`` or ``overlap`` is not a TTL, or too long.
@@ -256,7 +276,14 @@ class Project:
         )
 
     def configs_of(self, integration: str) -> list[DynamicSecretConfig]:
-        """Return the dynamic secrets of an integration."""
+        """Return the dynamic secrets of an integration.
+
+        Args:
+            integration: The integration's name.
+
+        Returns:
+            The dynamic secrets in the file's order; an empty list if there are none.
+        """
         return [config for config in self.dynamic_secrets.values() if config.integration.name == integration]
 
     def close(self) -> None:

@@ -3,33 +3,89 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dynsecrets._internal.log import logger
 from dynsecrets.child_process.aws_config_files import hide_defaults
 from dynsecrets.child_process.credentials_endpoint import HOST, CredentialsEndpoint, describe, expiration, local_now
 from dynsecrets.child_process.environment import add_aws, inherit, past_proxies
 from dynsecrets.engine.attempts import Attempt
-from dynsecrets.engine.batch import lease_all, revoke_all
+from dynsecrets.engine.batch import Issuer, lease_all, revoke_all
 from dynsecrets.errors import DynsecretsError, InvalidConfig
-from dynsecrets.leasing.renewer import LeaseRenewer
 from dynsecrets.model.capabilities import AwsSessions
 from dynsecrets.model.naming import refuse_clashes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
 
     from dynsecrets.child_process.run_options import RunOptions
-    from dynsecrets.engine.core import Engine
-    from dynsecrets.engine.scheduler import Job
+    from dynsecrets.engine.job import Job
     from dynsecrets.model.config import DynamicSecretConfig
     from dynsecrets.model.lease import Lease
 
 #: An old key outlives its successor's arrival for so long, for SDKs that have just been told it; a minute at most.
 _OVERLAP_PART: Final = 4
+
+
+class Engine(Issuer, Protocol):
+    """What the leases of a run are made with, and what tells of them while they live."""
+
+    def is_live(self, lease_id: str) -> bool:
+        """Tell whether a lease was issued and is not revoked yet."""
+        ...
+
+    def call_after(self, delay: timedelta, action: Callable[[], object]) -> Job:
+        """Schedule ``action`` after a delay."""
+        ...
+
+    def cancel(self, job: Job | None) -> None:
+        """Cancel a scheduled action."""
+        ...
+
+
+class _Status(Protocol):
+    """How a renewer is doing."""
+
+    @property
+    def lease_id(self) -> str | None:
+        """The lease of the moment."""
+        ...
+
+    @property
+    def next_renewal_at(self) -> datetime | None:
+        """When the next attempt is due, by the service's clock."""
+        ...
+
+
+class Renewer(contextlib.AbstractContextManager[Any], Protocol):
+    """What keeps a lease fresh, from ``__enter__`` to ``__exit__``, which revokes what was leased."""
+
+    @property
+    def current(self) -> Lease:
+        """The lease of the moment."""
+        ...
+
+    def status(self) -> _Status:
+        """Return how renewal is doing."""
+        ...
+
+
+class MakeRenewer(Protocol):
+    """What makes a renewer of a dynamic secret."""
+
+    def __call__(
+        self,
+        config: DynamicSecretConfig,
+        ttl: timedelta,
+        *,
+        overlap: timedelta,
+        on_renew: Callable[[Lease], object] | None,
+    ) -> Renewer:
+        """Make one that leases for ``ttl``, and revokes an old lease ``overlap`` after a new one came."""
+        ...
 
 
 class RunLeases:
@@ -43,8 +99,10 @@ class RunLeases:
         static_values: Mapping[str, str],
         dynamic_secrets: Sequence[DynamicSecretConfig],
         aws: DynamicSecretConfig | None,
+        make_renewer: MakeRenewer,
     ) -> None:
         self._engine = engine
+        self._make_renewer = make_renewer
         self._options = options
         self._static = static_values
         self._aws = aws
@@ -54,7 +112,7 @@ class RunLeases:
         self._overlap = timedelta(0) if aws is None else _overlap(aws.ttl(options.ttl))
         self._attempt = Attempt()
         self._leases: dict[str, Lease] = {}
-        self._renewer: LeaseRenewer | None = None
+        self._renewer: Renewer | None = None
         self._endpoint: CredentialsEndpoint | None = None
         self._jobs: list[Job] = []
 
@@ -66,13 +124,8 @@ class RunLeases:
         refuse_clashes([("the static values", self._static), *sources])
         if self._renewed is None:
             return
-        self._renewer = LeaseRenewer(
-            self._renewed,
-            self._renewed.ttl(options.ttl),
-            engine=lambda: self._engine,
-            overlap=self._overlap,
-            on_renew=self._note,
-            on_error=None,
+        self._renewer = self._make_renewer(
+            self._renewed, self._renewed.ttl(options.ttl), overlap=self._overlap, on_renew=self._note
         )
         self._attempt.make(self._renewer.__enter__)
         self._endpoint = CredentialsEndpoint(partial(_answer, self._renewer, self._overlap))
@@ -149,9 +202,22 @@ def _overlap(ttl: timedelta) -> timedelta:
     return timedelta(seconds=max(1, min(int(ttl.total_seconds()) // _OVERLAP_PART, 60)))
 
 
-def _answer(renewer: LeaseRenewer, overlap: timedelta, user_agent: str) -> bytes:
+def outlook(renewer: Renewer, overlap: timedelta) -> tuple[Lease, timedelta]:
+    """Return the current lease, and for how long from now on it certainly stays.
+
+    Its successor may come at the next attempt, or at any moment while one is under way, and it is revoked no earlier
+    than the overlap after that, or at its own end.
+    """
+    lease, status = renewer.current, renewer.status()
+    remaining, pause = lease.remaining, timedelta(0)
+    if status.lease_id == lease.id and status.next_renewal_at is not None:
+        pause = max(status.next_renewal_at - (lease.expires_at - remaining), pause)
+    return lease, min(pause + overlap, remaining)
+
+
+def _answer(renewer: Renewer, overlap: timedelta, user_agent: str) -> bytes:
     """Return the key of the moment, for as long as it is vouched for, as an SDK reads it."""
-    lease, stays_for = renewer.outlook()
+    lease, stays_for = outlook(renewer, overlap)
     return describe(lease, expiration(local_now(), stays_for, overlap), user_agent)
 
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Mapping, Sequence
 
+    from dynsecrets.child_process.run_leases import Engine, MakeRenewer
     from dynsecrets.child_process.run_options import RunOptions
-    from dynsecrets.engine.core import Engine
     from dynsecrets.model.config import DynamicSecretConfig
 
 
@@ -66,12 +66,15 @@ def run_child(
     static_values: Mapping[str, str],
     dynamic_secrets: Sequence[DynamicSecretConfig],
     engine: Engine,
+    make_renewer: MakeRenewer,
 ) -> ExitStatus:
     """Run a command with values in its environment; revoke its leases when it has ended; return its exit status.
 
-    What it is given is described at ``SecretsConfig.run``. The credentials of the integrations themselves are found
-    before there are handlers, in the calling thread: somebody may be asked for the code of an MFA device, and must be
-    able to leave. From then on all that takes time is done in other threads, and this one hears each signal.
+    What it is given is described at ``SecretsConfig.run``; ``make_renewer`` is used with ``options.renew`` only.
+
+    The credentials of the integrations themselves are found before there are handlers, in the calling thread: somebody
+    may be asked for the code of an MFA device, and must be able to leave. From then on all that takes time is done in
+    other threads, and this one hears each signal.
     """
     arguments = check_argv(argv)
     check_ttl(dynamic_secrets, options.ttl)
@@ -82,7 +85,14 @@ def run_child(
     except CannotStart as error:
         return _not_started(error.status, str(error))
     find_credentials(secret.integration for secret in dynamic_secrets)
-    leases = RunLeases(engine, options, static_values=static_values, dynamic_secrets=dynamic_secrets, aws=aws)
+    leases = RunLeases(
+        engine,
+        options,
+        static_values=static_values,
+        dynamic_secrets=dynamic_secrets,
+        aws=aws,
+        make_renewer=make_renewer,
+    )
     with SignalForwarder() as signals:
         try:
             return _run(signals, leases, path, arguments)

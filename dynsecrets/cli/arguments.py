@@ -24,6 +24,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"allow_abbrev": False, "formatter_class": _Help, **settings})
         self.typed: Sequence[str] = ()
+        #: What adds the arguments once they are needed.
+        self.later: Callable[[Parser], None] | None = None
         # As in Python 3.14: -5m is not an option but a value, and a wrong one, to be quoted as such.
         self._negative_number_matcher = re.compile(r"-\.?\d")
 
@@ -35,11 +37,13 @@ class Parser(argparse.ArgumentParser):
     @property
     def options(self) -> list[str]:
         """The long options."""
+        self._complete()
         return [option for option in self._option_string_actions if option.startswith("--")]
 
     @override
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Parse arguments, a command's too. Raise ``UsageError`` for what nothing takes."""
+        self._complete()
         before, self.typed = self.typed, args
         options, unknown = super().parse_known_args(args, namespace)
         self.typed = before
@@ -49,6 +53,11 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"there is no option {safe_repr(first)}{did_you_mean(first, self.options)}")
             self.error(f"{safe_repr(first)} is one argument too many")
         return options, []
+
+    def _complete(self) -> None:
+        later, self.later = self.later, None
+        if later is not None:
+            later(self)
 
     @override
     def _check_value(self, action: argparse.Action, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""What all commands share: the options, the project, standard output, and the one line on stderr."""
+"""What all commands share: the options, standard output, and the one line on stderr."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from dynsecrets.errors import DynsecretsError, InvalidConfig
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+    from pathlib import Path
 
     from dynsecrets.cli.progress import Progress
     from dynsecrets.model.integration import Integration
-    from dynsecrets.project_file import Project
 
 
 @attrs.frozen(kw_only=True)
@@ -32,19 +32,17 @@ class Console:
     options: argparse.Namespace
     progress: Progress
 
-    @contextlib.contextmanager
-    def project(self) -> Iterator[Project]:
-        """Open the project's file, and close all of it in the end."""
-        from dynsecrets.project_file import open_project
+    @property
+    def file(self) -> str | None:
+        """The project's file, where it was named."""
+        named: str | None = getattr(self.options, "config", None)
+        return named
 
-        with open_project(getattr(self.options, "config", None), on_event=self.progress) as project:
-            yield project
-
-    def integrations(self, project: Project) -> dict[str, Integration]:
+    def check_integrations(self, integrations: dict[str, Integration], file: Path) -> dict[str, Integration]:
         """Return the integrations of a file that has any."""
-        if not project.integrations:
-            raise InvalidConfig(f'{project.path} has no integration; add [integrations.aws] with type = "aws-iam"')
-        return project.integrations
+        if not integrations:
+            raise InvalidConfig(f'{file} has no integration; add [integrations.aws] with type = "aws-iam"')
+        return integrations
 
     def find_credentials(self, *integrations: Integration) -> None:
         """Have integrations find their own credentials: a code may be asked for, and progress would wipe that away.

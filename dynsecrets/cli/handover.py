@@ -10,12 +10,12 @@ from dynsecrets.errors import DynsecretsError, InvalidConfig
 if TYPE_CHECKING:
     from dynsecrets.delivery.secrets import Secrets
     from dynsecrets.model.lease import Lease
-    from dynsecrets.project_file import Project
+    from dynsecrets.stores.base import LeaseStore
 
 
-def check_outlives_process(project: Project) -> None:
+def check_outlives_process(store: LeaseStore) -> None:
     """Raise ``InvalidConfig`` where the leases would end with this process: nobody could use what it hands over."""
-    if not getattr(project.store, "outlives_process", True):
+    if not getattr(store, "outlives_process", True):
         raise InvalidConfig(
             "leases of a store in memory end with the process that asked, so there would be nothing to hand over; "
             "use another store, or `dynsecrets run`"

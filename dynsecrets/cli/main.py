@@ -60,5 +60,5 @@ def _run(argv: Sequence[str], options: argparse.Namespace) -> int:
     from dynsecrets.cli.progress import Progress
 
     with Progress(sys.stderr) as progress, logging_to_stderr(progress, debug=options.debug), Interrupts(progress):
-        status: int = command.action(Console(options=options, progress=progress))
+        status: int = command.load().action(Console(options=options, progress=progress))
         return status

@@ -1,7 +1,8 @@
-"""The parser of all that is typed, put together from the commands. Loads neither boto3 nor the stores."""
+"""The parser of all that is typed, put together from the commands. Only the command that is typed is loaded."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dynsecrets._version import __version__
@@ -10,7 +11,7 @@ from dynsecrets.cli.arguments import Parser, add_everywhere
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from dynsecrets.cli.command import Command
+    from dynsecrets.cli.command import Listed
 
 _DESCRIPTION: Final = "AWS credentials that exist for minutes: leased from IAM, handed over once, deleted when done."
 _EPILOG: Final = """\
@@ -38,10 +39,10 @@ examples:
 exit status: 0 done, 1 failed, 2 wrong usage; run ends with its command's own."""
 
 
-def make_parser(commands: Iterable[Command], groups: Mapping[str, str]) -> tuple[Parser, dict[str, Parser]]:
+def make_parser(commands: Iterable[Listed], groups: Mapping[str, str]) -> tuple[Parser, dict[str, Parser]]:
     """Return the parser, and those of the commands by name. ``groups`` are the first words of commands of two.
 
-    What it parses has the chosen :class:`~dynsecrets.cli.command.Command` as ``chosen``, or ``None``.
+    What it parses has the chosen :class:`~dynsecrets.cli.command.Listed` command as ``chosen``, or ``None``.
     """
     parser = Parser(prog="dynsecrets", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"dynsecrets {__version__}", help="print the version")
@@ -57,10 +58,15 @@ def make_parser(commands: Iterable[Command], groups: Mapping[str, str]) -> tuple
             levels[group] = made[group].add_subparsers(
                 dest="command", metavar="COMMAND", title="commands", required=True
             )
-        own = made[command.name] = levels[group].add_parser(
-            word, help=command.summary, description=command.description, epilog=command.epilog, usage=command.usage
-        )
+        own = made[command.name] = levels[group].add_parser(word, help=command.summary)
         add_everywhere(own)
-        command.add_arguments(own)
+        own.later = partial(_complete, command)
         own.set_defaults(chosen=command)
     return parser, made
+
+
+def _complete(listed: Listed, parser: Parser) -> None:
+    """Complete the parser of a command with what the command's own module says."""
+    command = listed.load()
+    parser.description, parser.epilog, parser.usage = command.description, command.epilog, command.usage
+    command.add_arguments(parser)

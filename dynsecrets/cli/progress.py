@@ -123,7 +123,7 @@ class Progress:
             self._shown = ""
 
     def _write(self, text: str) -> None:
-        # A terminal that is gone is no reason to fail.
+        # A terminal that is gone is not a reason to fail.
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(text)
             self._stream.flush()

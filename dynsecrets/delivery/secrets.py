@@ -17,7 +17,7 @@ from dynsecrets.engine.batch import revoke_all
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from dynsecrets.engine.core import Engine
+    from dynsecrets._internal.concurrency import Workers
     from dynsecrets.model.lease import Lease
 
 
@@ -37,7 +37,7 @@ class Secrets(Mapping[str, str]):
         leases: Mapping[str, Lease],
         *,
         title: str,
-        engine: Engine | None,
+        engine: Workers | None,
     ) -> None:
         """Hold the values of a config and of its leases.
 
@@ -45,7 +45,7 @@ class Secrets(Mapping[str, str]):
             values: All values by name; those that may be secret print masked.
             leases: The leases by the names of their dynamic secrets.
             title: The config that they are of, for messages.
-            engine: What issued the leases; ``None`` if there are no leases.
+            engine: What issued the leases, and revokes them in its threads; ``None`` if there are no leases.
         """
         self._values = {key: values[key] for key in sorted(values)}
         self._leases = MappingProxyType(dict(leases))
@@ -59,7 +59,11 @@ class Secrets(Mapping[str, str]):
         return self._leases
 
     def env(self) -> dict[str, str]:
-        """Return all values as a plain ``dict`` of plain text, secrets included."""
+        """Return all values as plain text, secrets included.
+
+        Returns:
+            A new ``dict``, in the order of the keys.
+        """
         return {key: str.__str__(value) for key, value in self._values.items()}
 
     def render(self, format: str, name_transformer: str | None = None) -> str:  # noqa: A002 - everyone's word for it.

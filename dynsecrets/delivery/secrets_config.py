@@ -177,6 +177,9 @@ class SecretsConfig:
                 means each dynamic secret's default.
             name_transformer: How names are spelt, as for :meth:`Secrets.render`; ``None`` keeps them.
 
+        Returns:
+            The values, and the leases that some of them are of.
+
         Raises:
             InvalidTTL: Before anything is leased.
             InvalidConfig: An argument is not accepted, or two names become the same.
@@ -252,15 +255,18 @@ class SecretsConfig:
         """
         from dynsecrets.child_process.run_options import RunOptions
         from dynsecrets.child_process.runner import run_child
+        from dynsecrets.leasing.renewer import LeaseRenewer
 
         variables = partial(rename_variables, transformer=name_transformer)
         variables(self._known_names())
+        engine = engine_of(self.manager)
         return run_child(
             argv,
             RunOptions(ttl=dynamic_ttl, env=env, preserve_env=preserve_env, aws=aws, renew=renew, rename=variables),
             static_values={**{key: str.__str__(value) for key, value in self.secrets.items()}, **self._labels()},
             dynamic_secrets=self.dynamic_secrets,
-            engine=engine_of(self.manager),
+            engine=engine,
+            make_renewer=partial(LeaseRenewer, engine=lambda: engine, on_error=None),
         )
 
     def _refuse_clashes(self, names: Mapping[str, Iterable[str]]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from dynsecrets._internal.concurrency import all_or_none, past_failures
+from dynsecrets._internal.concurrency import Workers, all_or_none, past_failures
 from dynsecrets.engine.attempts import Attempt
-from dynsecrets.engine.revoker import raise_not_revoked
+from dynsecrets.engine.revocation import raise_not_revoked
 from dynsecrets.errors import InvalidConfig, InvalidTTL
 from dynsecrets.model.capabilities import find_credentials
 from dynsecrets.model.lease import Lease
@@ -15,9 +15,17 @@ from dynsecrets.model.ttl import TTL, parse_ttl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import timedelta
 
-    from dynsecrets.engine.core import Engine
     from dynsecrets.model.config import DynamicSecretConfig
+
+
+class Issuer(Workers, Protocol):
+    """What issues the leases, in threads of its own."""
+
+    def issue(self, config: DynamicSecretConfig, ttl: timedelta, *, held: bool) -> Lease:
+        """Issue a lease; a held one ends with this process, if not before."""
+        ...
 
 
 def check_ttl(configs: Iterable[DynamicSecretConfig], ttl: TTL | None) -> None:
@@ -33,7 +41,7 @@ def check_ttl(configs: Iterable[DynamicSecretConfig], ttl: TTL | None) -> None:
 
 
 def lease_all(
-    engine: Engine,
+    engine: Issuer,
     configs: Iterable[DynamicSecretConfig],
     ttl: TTL | None,
     *,
@@ -63,14 +71,14 @@ def lease_all(
         twice = next(name for name in names if names.count(name) > 1)
         raise InvalidConfig(f"two dynamic secrets are called {twice}; give each a name of its own")
     find_credentials(config.integration for config in wanted)
-    return all_or_none(engine.scheduler, makers, Lease.revoke, attempt.give_up)
+    return all_or_none(engine, makers, Lease.revoke, attempt.give_up)
 
 
-def revoke_all(engine: Engine, leases: Iterable[Lease]) -> None:
+def revoke_all(workers: Workers, leases: Iterable[Lease]) -> None:
     """Revoke leases at the same time, past failures; doing it again is fine.
 
     Raises ``RevocationError`` that names all that could not be revoked, caused by the first failure; the attempts go
     on. After an interrupt the rest is done all the same, but not waited for. Thread-safe.
     """
     left = {lease.id: lease.revoke for lease in leases if not lease.revoked}
-    raise_not_revoked(past_failures(engine.scheduler, left))
+    raise_not_revoked(past_failures(workers, left))

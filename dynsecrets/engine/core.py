@@ -19,7 +19,8 @@ from dynsecrets._internal.log import logger
 from dynsecrets.engine.issuer import Issuer
 from dynsecrets.engine.orphans import SweepReport, sweep
 from dynsecrets.engine.reaper import Reaper, ReapReport
-from dynsecrets.engine.revoker import RevocationOutcome, Revoker, raise_not_revoked
+from dynsecrets.engine.revocation import RevocationOutcome, raise_not_revoked
+from dynsecrets.engine.revoker import Revoker
 from dynsecrets.engine.scheduler import Scheduler
 from dynsecrets.engine.state import EngineState
 from dynsecrets.errors import DynsecretsError, LeaseNotFound
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dynsecrets.clock import Clock
-    from dynsecrets.engine.scheduler import Job
+    from dynsecrets.engine.job import Job
     from dynsecrets.model.config import DynamicSecretConfig, Wait
     from dynsecrets.model.events import LeaseEvent
     from dynsecrets.model.integration import Integration

@@ -11,35 +11,67 @@ import contextlib
 import uuid
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dynsecrets._internal.log import logger
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.engine.attempts import current_attempt
 from dynsecrets.engine.lease_registry import LiveLease
 from dynsecrets.engine.readiness import wait_until_usable
-from dynsecrets.engine.revoker import RevocationOutcome
+from dynsecrets.engine.revocation import RevocationOutcome
 from dynsecrets.engine.service_clocks import SAME_TIME
 from dynsecrets.errors import DynsecretsError, LeaseNotFound, ProvisionError, QuotaExceeded, StoreError
 from dynsecrets.model.grant import Grant, Remainder
-from dynsecrets.model.lease import Lease, LeaseStatus
+from dynsecrets.model.lease import Lease
+from dynsecrets.model.lease_status import LeaseStatus
 from dynsecrets.model.record import LeaseRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from dynsecrets.engine.revoker import Revoker
     from dynsecrets.engine.scheduler import Scheduler
     from dynsecrets.engine.state import EngineState
     from dynsecrets.model.config import DynamicSecretConfig
     from dynsecrets.model.integration import Integration
 
 
+class Revoking(Protocol):
+    """What an issuer needs of the one who revokes: at a lease's end, and where an issue fails."""
+
+    def revoke(self, record: LeaseRecord, integration: Integration) -> RevocationOutcome:
+        """Delete a lease now, in a few attempts. Raises ``RevocationError``."""
+        ...
+
+    def expire(self, lease_id: str) -> None:
+        """Revoke a lease of this process whose TTL is over."""
+        ...
+
+    def postpone(
+        self, record: LeaseRecord, integration: Integration, error: BaseException, *, handle: Mapping[str, str] | None
+    ) -> LeaseRecord:
+        """Write down that a revocation failed, and plan the next attempt."""
+        ...
+
+    def keep(
+        self, record: LeaseRecord, integration: Integration, remainder: Remainder, *, handle: Mapping[str, str] | None
+    ) -> RevocationOutcome:
+        """Write down what a revocation has left for later, and plan to go on with it then."""
+        ...
+
+    def discard(self, record: LeaseRecord) -> LeaseRecord:
+        """Write down that nothing of a lease is left. Raises ``StoreError``."""
+        ...
+
+    def discard_later(self, record: LeaseRecord) -> None:
+        """Do so once the store takes it."""
+        ...
+
+
 class Issuer:
     """Issues leases for a manager. Thread-safe."""
 
-    def __init__(self, state: EngineState, revoker: Revoker, scheduler: Scheduler) -> None:
+    def __init__(self, state: EngineState, revoker: Revoking, scheduler: Scheduler) -> None:
         self._state = state
         self._revoker = revoker
         self._scheduler = scheduler
@@ -145,7 +177,14 @@ class Issuer:
                 self._revoker.revoke(entry.record, entry.integration)
             elif not lease.revoked:
                 # In a forked child, where the registry was emptied, or once it was released: the record knows.
-                found = self._state.store.get(lease.id)
+                try:
+                    found = self._state.store.get(lease.id)
+                except LeaseNotFound:
+                    if not status.released:
+                        raise
+                    # Tombstones are forgotten after a while: what was released is over.
+                    status.revoked, status.released = True, False
+                    return
                 released = found.live and self._revoker.revoke(found, integration) is RevocationOutcome.RELEASED
                 status.revoked, status.released = not released, released
 

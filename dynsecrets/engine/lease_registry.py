@@ -9,12 +9,12 @@ import attrs
 
 from dynsecrets._internal.messages import safe_repr
 from dynsecrets.errors import InvalidConfig
-from dynsecrets.model.lease import LeaseStatus
+from dynsecrets.model.lease_status import LeaseStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dynsecrets.engine.scheduler import Job
+    from dynsecrets.engine.job import Job
     from dynsecrets.model.integration import Integration
     from dynsecrets.model.record import LeaseRecord
 
@@ -39,12 +39,15 @@ class LeaseRegistry:
 
     def __init__(self, integrations: Iterable[Integration]) -> None:
         self._integrations = {integration.name: integration for integration in integrations}
-        self._used: dict[str, Integration] = {}
         self.forget()
 
     def forget(self) -> None:
-        """Have no live leases, under a lock that nobody holds: in a forked child they are the parent's."""
+        """Have no live leases, under a lock that nobody holds: in a forked child they are the parent's.
+
+        The child's own first use of an integration is its first: the parent's background isn't there.
+        """
         self._lock = threading.RLock()
+        self._used: dict[str, Integration] = {}
         self._leases: dict[str, LiveLease] = {}
 
     def register(self, integration: Integration) -> None:

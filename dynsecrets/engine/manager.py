@@ -113,7 +113,7 @@ class LeaseManager:
         wait: Wait | Unset = UNSET,
         metadata: Mapping[str, Any] | None = None,
     ) -> Lease:
-        """Lease a credential that outlives the call.
+        """Issue a lease that outlives the call.
 
         It is revoked at its TTL by this process while it lives, and by any reaper of the same store after that.
 

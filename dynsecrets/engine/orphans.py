@@ -33,7 +33,7 @@ YOUNGEST: Final = timedelta(minutes=10)
 class SweepReport:
     """What a sweep found.
 
-    Args:
+    Attributes:
         found: The names of those that no record knows.
         deleted: Those of them that were deleted; none in a dry run.
         failed: Those that could not be.
@@ -50,7 +50,7 @@ class SweepReport:
 def sweep(state: EngineState, scheduler: Scheduler, integration: Integration, *, dry_run: bool) -> SweepReport:
     """Find what no record knows, and delete it unless it is a dry run."""
     if not isinstance(integration, Listable):
-        raise lack(integration, Listable)
+        raise lack(integration.name, Listable)
     # Listed first, records second: what is issued in between is known by its record.
     listed = list(integration.find_all())
     # Asked for now, and raised where it can't be: by a local clock that is wrong everything would look old.

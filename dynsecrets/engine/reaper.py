@@ -9,18 +9,19 @@ from __future__ import annotations
 from concurrent.futures import wait
 from datetime import timedelta
 from functools import partial
-from itertools import chain
+from itertools import chain, takewhile
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
 from dynsecrets._internal.concurrency import Call, interrupts_itself
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.process_identity import ProcessState, current_owner, liveness
-from dynsecrets.engine.revoker import RevocationOutcome
+from dynsecrets.engine.revocation import RevocationOutcome
 from dynsecrets.errors import StoreError
-from dynsecrets.model.lifecycle import ABANDONED_AFTER, LONGEST_BACKOFF, TOMBSTONE_AGE, LeaseState
+from dynsecrets.model.backoff import LONGEST_BACKOFF
+from dynsecrets.model.lifecycle import ABANDONED_AFTER, TOMBSTONE_AGE, LeaseState
 from dynsecrets.stores.base import FailureIndex, ProcessIndex, purge_some, takes_limit
 from dynsecrets.stores.unreadable import noting_unreadable
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from dynsecrets.engine.revoker import Revoker
     from dynsecrets.engine.scheduler import Scheduler
     from dynsecrets.engine.state import EngineState
     from dynsecrets.model.integration import Integration
@@ -48,7 +48,7 @@ _LATEST_ISSUE: Final = timedelta(minutes=10)
 class ReapReport:
     """What a reaper did, as lists of lease ids.
 
-    Args:
+    Attributes:
         revoked: Those that it revoked.
         released: Those that it gave back, and that end by themselves later.
         failed: Those that could not be revoked (their records say why, and it is tried again), and those that are due
@@ -78,11 +78,25 @@ class ReapReport:
         lists[outcome].append(lease_id)
 
 
+class Revoking(Protocol):
+    """What a reaper needs of the one who revokes."""
+
+    def reap(
+        self, record: LeaseRecord, integration: Integration, *, again_after: timedelta | None = None
+    ) -> RevocationOutcome:
+        """Make one attempt, unless another worker is at it."""
+        ...
+
+    def release(self, record: LeaseRecord) -> LeaseRecord | None:
+        """Take the claim of a worker that is gone off a lease; ``None`` where somebody else has done that."""
+        ...
+
+
 class Reaper:
     """Finds and revokes what is overdue, for a manager. Thread-safe; any number may work at the same time."""
 
     def __init__(
-        self, state: EngineState, revoker: Revoker, scheduler: Scheduler, keep_revoked: timedelta = TOMBSTONE_AGE
+        self, state: EngineState, revoker: Revoking, scheduler: Scheduler, keep_revoked: timedelta = TOMBSTONE_AGE
     ) -> None:
         self._state = state
         self._keep_revoked = keep_revoked
@@ -111,8 +125,10 @@ class Reaper:
     def tend(self, integrations: Mapping[str, Integration]) -> None:
         """Revoke what is overdue and forget old tombstones, in the background, a batch after another."""
         look = _Look(_BATCH, ABANDONED_AFTER, retry=False)
+        # A scheduler that is closed has its caller do all work itself, and who closes waits for the caller.
+        overdue = takewhile(lambda _: not self._scheduler.closed, self._overdue(integrations, look))
         try:
-            attempts = self._start(self._overdue(integrations, look), integrations, _BATCH)
+            attempts = self._start(overdue, integrations, _BATCH)
         except StoreError as error:
             logger.error("Overdue leases of %s could not be looked for: %s", ", ".join(integrations), error)
             return
@@ -190,7 +206,7 @@ class Reaper:
         here = self._state.clock.now()
         horizon = max(here, self._state.now(integration.name)) + _FARTHEST
         first = self._state.store.due(horizon, integrations=names, limit=_FIRST_READ)
-        # What this process issues just now is no reason to ask what time it is there.
+        # What this process issues just now is not a reason to ask what time it is there.
         young = here - look.abandoned_after
         if len(first) < _FIRST_READ and all(self._is_being_issued_here(record, young) for record in first):
             return

@@ -5,16 +5,17 @@ from __future__ import annotations
 import random
 import uuid
 from datetime import timedelta
-from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.process_identity import ProcessState, liveness
+from dynsecrets.engine.revocation import RevocationOutcome
 from dynsecrets.errors import DynsecretsError, LeaseNotFound, PermissionDenied, RevocationError, StoreError
+from dynsecrets.model.backoff import revocation_delay
 from dynsecrets.model.grant import Remainder
-from dynsecrets.model.lifecycle import CLAIM_LENGTH, LeaseState, revocation_delay
+from dynsecrets.model.lifecycle import CLAIM_LENGTH, LeaseState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,15 +31,6 @@ _PAUSES: Final = (0.5, 1.0)
 _SOONEST: Final = timedelta(seconds=1)
 #: Pauses between looks at a revocation that another worker has begun, in seconds; the last one repeats.
 _LOOKS: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
-
-
-class RevocationOutcome(Enum):
-    """How a reaper's attempt ended."""
-
-    REVOKED = "revoked"
-    RELEASED = "released"
-    FAILED = "failed"
-    SKIPPED = "skipped"
 
 
 class Revoker:
@@ -353,17 +345,3 @@ class Revoker:
         for job in () if entry is None else (entry.job, entry.retry):
             if job is not None:
                 self._scheduler.cancel(job)
-
-
-def raise_not_revoked(failed: Mapping[str, BaseException]) -> None:
-    """Raise ``RevocationError`` for the leases that could not be revoked, by their ids, if there are any."""
-    if not failed:
-        return
-    # What is not an Exception, an interrupt, goes before all others.
-    first = min(failed.values(), key=lambda error: isinstance(error, Exception))
-    if not isinstance(first, Exception):
-        raise first
-    if len(failed) == 1 and isinstance(first, RevocationError):
-        raise first
-    which = "1 lease" if len(failed) == 1 else f"{len(failed)} leases"
-    raise RevocationError(f"{which} could not be revoked: {', '.join(failed)} ({first})") from first

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from dynsecrets._internal.concurrency import Call, hand_over, interrupts_itself
 from dynsecrets._internal.fork_safety import reset_after_fork
 from dynsecrets._internal.log import logger
+from dynsecrets.engine.job import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,18 +42,6 @@ _here = threading.local()
 
 def _begin_to_work() -> None:
     _here.works = True
-
-
-class Job:
-    """Something to do at a time; ``action`` is ``None`` once it has begun or is cancelled."""
-
-    __slots__ = ("action", "at", "idle", "key")
-
-    def __init__(self, at: float, key: str | None, action: Callable[[], object] | None, *, idle: bool = False) -> None:
-        self.at: float = at
-        self.key: str | None = key
-        self.idle: bool = idle
-        self.action: Callable[[], object] | None = action
 
 
 class Scheduler:

@@ -48,10 +48,10 @@ class EngineState:
         integrations: Iterable[Integration],
         on_event: Iterable[Callable[[LeaseEvent], object]],
     ) -> None:
-        self.store = _noting(store)
+        self.store: LeaseStore = _noting(store)
         self.clock = clock
-        self.leases = LeaseRegistry(integrations)
-        self.clocks = ServiceClocks(clock)
+        self.leases: LeaseRegistry = LeaseRegistry(integrations)
+        self.clocks: ServiceClocks = ServiceClocks(clock)
         self.owner: str = str(current_owner())
         self._on_event = tuple(on_event)
         reset_after_fork(self.forget)

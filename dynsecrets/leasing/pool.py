@@ -85,8 +85,10 @@ class LeasePool:
     def close(self) -> None:
         """Revoke what was never handed out, and hand out nothing more; what is in use ends with its blocks.
 
-        Waits for what is just being made, and revokes it too. Closing twice is fine. Raises ``RevocationError`` where
-        something could not be revoked.
+        Waits for what is just being made, and revokes it too. Closing twice is fine.
+
+        Raises:
+            RevocationError: Something could not be revoked.
         """
         self._state.close()
 

@@ -23,7 +23,7 @@ from dynsecrets._internal.async_bridge import refuse_trio
 from dynsecrets._internal.concurrency import interrupts_itself, past_failures
 from dynsecrets._internal.fork_safety import reset_after_fork
 from dynsecrets._internal.log import logger
-from dynsecrets.engine.revoker import raise_not_revoked
+from dynsecrets.engine.revocation import raise_not_revoked
 from dynsecrets.errors import DynsecretsError
 from dynsecrets.leasing.renewal_timing import retry_after
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from dynsecrets.engine.core import Engine
-    from dynsecrets.engine.scheduler import Job
+    from dynsecrets.engine.job import Job
     from dynsecrets.model.config import DynamicSecretConfig
     from dynsecrets.model.lease import Lease
 

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from dynsecrets._internal.concurrency import past_failures
+from dynsecrets._internal.concurrency import Workers, past_failures
 from dynsecrets._internal.log import logger
-from dynsecrets.engine.revoker import raise_not_revoked
+from dynsecrets.engine.revocation import raise_not_revoked
 from dynsecrets.errors import DynsecretsError
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from dynsecrets.engine.core import Engine
     from dynsecrets.model.config import DynamicSecretConfig
     from dynsecrets.model.lease import Lease
+
+
+class Issuer(Workers, Protocol):
+    """What issues the leases and revokes them, in threads of its own."""
+
+    def issue_held(self, config: DynamicSecretConfig, ttl: timedelta) -> Lease:
+        """Issue a lease that ends with this process, if not before."""
+        ...
+
+    def possibly_leaked(self, error: BaseException) -> list[str]:
+        """Return the ids of what a failed issue may have left alive."""
+        ...
+
+    def revoke_by_id(self, lease_id: str, config: DynamicSecretConfig) -> None:
+        """Revoke a lease of a config; one that the store never knew is fine."""
+        ...
 
 
 class RenewalLedger:
@@ -25,7 +40,7 @@ class RenewalLedger:
     Thread-safe. Good for one process: a forked child starts with holdings of its own.
     """
 
-    def __init__(self, engine: Engine, config: DynamicSecretConfig) -> None:
+    def __init__(self, engine: Issuer, config: DynamicSecretConfig) -> None:
         self._engine = engine
         self._config = config
         self._lock = threading.RLock()
@@ -62,7 +77,7 @@ class RenewalLedger:
         to be settled. After an interrupt the rest is revoked all the same, but not waited for.
         """
         ends = {lease_id: partial(self._revoke, lease_id) for lease_id in self._ids(half_made=half_made)}
-        raise_not_revoked(past_failures(self._engine.scheduler, ends))
+        raise_not_revoked(past_failures(self._engine, ends))
 
     def revoke_later(self) -> None:
         """Have everything revoked in the background."""

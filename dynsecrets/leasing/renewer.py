@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import random
 import threading
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -33,13 +32,13 @@ from dynsecrets.model.lease import is_young, values_by_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from types import TracebackType
 
     import boto3
 
     from dynsecrets.engine.core import Engine
-    from dynsecrets.engine.scheduler import Job
+    from dynsecrets.engine.job import Job
     from dynsecrets.model.config import DynamicSecretConfig
     from dynsecrets.model.lease import Lease
 
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
 class RenewalStatus:
     """How a renewer is doing.
 
-    Args:
+    Attributes:
         lease_id: The current lease's id; ``None`` before there is one, and once the renewer is closed.
         expires_at: The end of the current lease, or ``None``.
         next_renewal_at: When the next attempt is due, by the service's clock; ``None`` once the renewer is closed.
@@ -184,39 +183,45 @@ class LeaseRenewer:
             return self._newer(lease)
         return lease
 
-    def outlook(self) -> tuple[Lease, timedelta]:
-        """Return :attr:`current`, and for how long from now on it certainly stays: for those who hand it to others.
-
-        Its successor may come at the next attempt, or at any moment while one is under way, and it is revoked no
-        earlier than the overlap after that, or at its own end.
-
-        Returns:
-            The lease, and how long it stays.
-        """
-        lease = self.current
-        with self._lock:
-            next_at = self._next_at if lease is self._current else None
-        pause = timedelta(seconds=0.0 if next_at is None else max(next_at - self._engine.steady(), 0.0))
-        return lease, min(pause + self._overlap, lease.remaining)
-
     def session(self, **boto3_session_kwargs: Any) -> boto3.Session:
         """Return a ``boto3.Session`` whose clients, once made, follow every renewal.
 
-        Each request is signed with the key of :attr:`current`, both halves of one lease. Arguments are those of
-        ``boto3.Session``, and ``endpoint_url``. A request raises ``LeaseExpired`` where ``current`` does.
+        Each request is signed with the key of :attr:`current`, both halves of one lease. A request raises
+        ``LeaseExpired`` where ``current`` does.
+
+        Args:
+            boto3_session_kwargs: Arguments of ``boto3.Session``, and ``endpoint_url``.
+
+        Returns:
+            The session.
+
+        Raises:
+            InvalidConfig: The integration doesn't make AWS credentials.
         """
         return self._aws().following_session(self._values, self._is_young, **boto3_session_kwargs)
 
     def aio_session(self, **session_kwargs: Any) -> Any:
         """Return a session of aioboto3, or else of aiobotocore, whose clients follow every renewal.
 
-        Arguments are those of ``aioboto3.Session`` (of ``AioSession``: ``region_name`` and ``profile_name``), and
-        ``endpoint_url``. Raises ``ImportError`` where neither is installed.
+        Args:
+            session_kwargs: Arguments of ``aioboto3.Session`` (of ``AioSession``: ``region_name`` and
+                ``profile_name``), and ``endpoint_url``.
+
+        Returns:
+            The session.
+
+        Raises:
+            ImportError: Neither is installed.
+            InvalidConfig: The integration doesn't make AWS credentials.
         """
         return self._aws().following_aio_session(self._values, self._is_young, **session_kwargs)
 
     def status(self) -> RenewalStatus:
-        """Return how renewal is doing. Asks nobody."""
+        """Return how renewal is doing. Asks nobody.
+
+        Returns:
+            The state of this moment.
+        """
         with self._lock:
             lease, at = self._current, self._next_at
             failures, error = self._failures, self._last_error
@@ -373,7 +378,7 @@ class LeaseRenewer:
         """Return the integration, where it makes sessions."""
         integration = self._config.integration
         if not isinstance(integration, AwsSessions):
-            raise lack(integration, AwsSessions)
+            raise lack(integration.name, AwsSessions)
         return integration
 
     def _values(self) -> dict[str, str]:

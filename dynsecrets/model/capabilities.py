@@ -13,14 +13,13 @@ if TYPE_CHECKING:
     import boto3
 
     from dynsecrets.model.grant import Found, Identity
-    from dynsecrets.model.integration import Integration
 
 
 class Unsupported(InvalidConfig, NotImplementedError):
     """An integration was asked for what it can't do; the message says for what, and what to do."""
 
 
-# Configs stand above this module, so they are ``Any`` here.
+# Integrations and configs stand above this module: it knows the former by name, and the latter as ``Any``.
 @runtime_checkable
 class Probes(Protocol):
     """It can tell whether a credential works."""
@@ -106,11 +105,16 @@ class AwsSessions(Protocol):
     ) -> Any:
         """Return the same of aioboto3 or aiobotocore. Raises ``ImportError`` where neither is installed."""
         del read, is_young, kwargs
-        raise Unsupported(f"{type(self).__name__} makes no sessions of aioboto3 or aiobotocore; use those of boto3")
+        return _no_aio_session(self)
 
     def aws_settings(self) -> Mapping[str, str | None]:
         """Return the ``region_name`` and the ``endpoint_url`` that sessions, and SDKs of children, get."""
         return {}
+
+
+def _no_aio_session(integration: AwsSessions) -> Any:
+    """Refuse. Raised in the method itself, this would make an abstract one of it."""
+    raise Unsupported(f"{type(integration).__name__} makes no sessions of aioboto3 or aiobotocore; use those of boto3")
 
 
 @runtime_checkable
@@ -142,7 +146,7 @@ _LACKS: Final[Mapping[type, str]] = {
 }
 
 
-def find_credentials(integrations: Iterable[Integration]) -> None:
+def find_credentials(integrations: Iterable[object]) -> None:
     """Have integrations find their own credentials here and now.
 
     To be called in the thread of the one who asks for something, before others have to do with it: nobody can leave a
@@ -153,6 +157,6 @@ def find_credentials(integrations: Iterable[Integration]) -> None:
             integration.find_credentials()
 
 
-def lack(integration: Integration, capability: type) -> Unsupported:
-    """Return the error to raise where an integration doesn't have a capability."""
-    return Unsupported(f"the integration {integration.name!r} {_LACKS[capability]}")
+def lack(integration: str, capability: type) -> Unsupported:
+    """Return the error to raise where an integration, by its name, doesn't have a capability."""
+    return Unsupported(f"the integration {integration!r} {_LACKS[capability]}")

@@ -30,7 +30,7 @@ EVENT_TYPES: Final = (
 class LeaseEvent:
     """One step of a lease's life; it holds no secret.
 
-    Args:
+    Attributes:
         type: The step: ``"requested"``, ``"issued"``, ``"usable"``, ``"issue_failed"``, ``"renewed"``, ``"expired"``,
             ``"revoked"``, ``"released"`` (it was given back, and ends by itself later), ``"revoke_failed"`` or
             ``"reaped"``.

@@ -24,7 +24,7 @@ _RESERVED: Final = "LEASE_"
 class Identity:
     """Who an integration's credentials are.
 
-    Args:
+    Attributes:
         account: The account's number or name.
         arn: The principal's ARN, or what stands for it at another third party.
         user_id: The principal's unique id.
@@ -39,7 +39,7 @@ class Identity:
 class Found:
     """Something that an integration provisioned and that exists.
 
-    Args:
+    Attributes:
         name: Its name, as ``name_of`` reads it out of a handle.
         handle: What ``revoke`` takes to revoke it.
         created_at: When it was made, an aware datetime by the third party's clock.
@@ -64,7 +64,7 @@ def _check_again(given: datetime) -> datetime:
 class Remainder:
     """What ``Integration.revoke`` has left for later.
 
-    Args:
+    Attributes:
         ended: ``True``: the third party refuses the credential from now on, and something of it is to be taken away
             later. ``False``: it can't be ended before ``again_at``, when it ends by itself.
         again_at: When ``revoke`` is to be called again, an aware datetime by the third party's clock.
@@ -116,7 +116,7 @@ def _check_issue(given: datetime | None) -> datetime | None:
 class Grant:
     """What ``Integration.provision`` made.
 
-    Args:
+    Attributes:
         values: What is revealed once, keyed by suffix (``ACCESS_KEY_ID``); the library adds the ``NAME_`` and the
             ``LEASE_*`` keys.
         expires_at: The end of its life by the third party's clock, an aware datetime. It may be earlier than was asked
@@ -157,5 +157,5 @@ class Grant:
             if suffix not in public_values and text and text in self.handle.values():
                 raise InvalidConfig(
                     f"the handle of a grant holds the value of {suffix}; handles are stored, so leave it out, or name "
-                    f"{suffix} among the integration's public_values if it is no secret"
+                    f"{suffix} among the integration's public_values if it is not a secret"
                 )

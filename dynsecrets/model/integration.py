@@ -97,7 +97,7 @@ class Integration(ABC):
             What was made.
 
         Raises:
-            Exception: Anything; what is no ``DynsecretsError`` reaches the caller as the cause of a
+            Exception: Anything; what is not a ``DynsecretsError`` reaches the caller as the cause of a
                 ``ProvisionError``. An error may have a ``handle``: what had been made so far (an empty mapping:
                 nothing). Without one, everything that was planned is revoked.
         """

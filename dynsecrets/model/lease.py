@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from dynsecrets.model.grant import Grant
     from dynsecrets.model.integration import Integration
+    from dynsecrets.model.lease_status import LeaseStatus
 
 #: For how long after its creation some of AWS's servers may not know a key (seen: up to ten seconds).
 YOUNG_FOR: Final = timedelta(seconds=15)
@@ -30,21 +31,6 @@ class Timer(Protocol):
     def __call__(self) -> float:
         """Return the seconds."""
         ...
-
-
-class LeaseStatus:
-    """What came of a lease, which the one who revokes it notes and the lease shows.
-
-    Attributes:
-        revoked: Whether the credential works no more.
-        released: Whether it was given back, and works until it ends by itself.
-    """
-
-    __slots__ = ("released", "revoked")
-
-    def __init__(self) -> None:
-        self.revoked = False
-        self.released = False
 
 
 class Lease(AwsValues, Mapping[str, str]):
@@ -227,7 +213,7 @@ class Lease(AwsValues, Mapping[str, str]):
         """
         integration = self._integration
         if not isinstance(integration, AwsSessions):
-            raise lack(integration, AwsSessions)
+            raise lack(integration.name, AwsSessions)
         return integration.session(values_by_suffix(self), partial(is_young, self), **boto3_session_kwargs)
 
     def revoke(self) -> None:

@@ -13,7 +13,7 @@
 ``revoked``   nothing of it exists any more; the record is a tombstone.
 
 A lease only moves forward. It goes straight to ``revoked`` where nothing of it was made, or where it was deleted while
-the store could not be written. Pure: no I/O, and randomness comes in as an argument.
+the store could not be written. Pure.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
-
-from dynsecrets.model.backoff import backoff
 
 
 class LeaseState(StrEnum):
@@ -76,19 +74,7 @@ TOMBSTONE_AGE: Final = timedelta(days=7)
 #: How old an unfinished issue of an unknown process must be before it is taken for abandoned.
 ABANDONED_AFTER: Final = timedelta(minutes=2)
 
-_FIRST_BACKOFF: Final = timedelta(seconds=1)
-LONGEST_BACKOFF: Final = timedelta(minutes=1)
-
 
 def may_become(old: LeaseState, new: LeaseState) -> bool:
     """Tell whether a lease in one state may go to another."""
     return new in TRANSITIONS[old]
-
-
-def revocation_delay(failures: int, jitter: float) -> timedelta:
-    """Return how long to wait after the ``failures``-th failed revocation in a row.
-
-    Exponential from one second, capped at a minute, then shortened by up to half by ``jitter`` (0 to 1). The cap is
-    short because a credential may be alive: whoever failed for an hour retries within a minute of the service's return.
-    """
-    return backoff(failures, jitter, first=_FIRST_BACKOFF, longest=LONGEST_BACKOFF, spread=0.5)

@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import attrs
 
 from dynsecrets.errors import InvalidConfig, SecretNotAvailable, StoreError
-from dynsecrets.model.lifecycle import (
-    LIVE,
-    LONGEST_CLAIM,
-    REQUIRED,
-    STUCK_AFTER,
-    LeaseState,
-    may_become,
-    revocation_delay,
-)
+from dynsecrets.model.backoff import revocation_delay
+from dynsecrets.model.lifecycle import LIVE, LONGEST_CLAIM, REQUIRED, STUCK_AFTER, LeaseState, may_become
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +26,7 @@ class LeaseRecord:
 
     Times are aware UTC datetimes.
 
-    Args:
+    Attributes:
         id: The lease's id.
         name: The dynamic secret's name.
         integration: The integration's name.

@@ -67,10 +67,11 @@ class _State:
     def lease(self) -> Leasing:
         """Return what leases are made with, from the first one on."""
         if self.leasing is None:
+            from dynsecrets.leasing.pool import LeasePool
             from dynsecrets.pytest_plugin.options import read_options
             from dynsecrets.pytest_plugin.session import Leasing
 
-            self.leasing = Leasing(read_options(self.config), self.open_store, self._announcement())
+            self.leasing = Leasing(read_options(self.config), self.open_store, LeasePool, self._announcement())
         return self.leasing
 
     def _announcement(self) -> Announcement | None:
@@ -188,9 +189,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         return
     from dynsecrets.pytest_plugin.failures import in_brief
     from dynsecrets.pytest_plugin.redaction import mask
+    from dynsecrets.pytest_plugin.session import Factory
 
     report = outcome.get_result()
-    brief = in_brief(item, call.excinfo, call.when) if report.failed and call.excinfo is not None else None
+    leasing = Factory.__call__.__code__
+    brief = in_brief(item, call.excinfo, call.when, leasing) if report.failed and call.excinfo is not None else None
     if brief is not None:
         report.longrepr = brief
     mask(report, secrets)

@@ -22,10 +22,10 @@ from dynsecrets.testing.moto import in_mock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     import pytest
 
-    from dynsecrets.leasing.lease_context import LeaseContext
     from dynsecrets.model.config import DynamicSecretConfig, Wait
     from dynsecrets.model.integration import Integration
     from dynsecrets.model.lease import Lease
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dynsecrets.model.ttl import TTL
     from dynsecrets.pytest_plugin.crashed_workers import Announcement
     from dynsecrets.pytest_plugin.options import Options
+    from dynsecrets.pytest_plugin.prefetch import MakePool
     from dynsecrets.stores.base import LeaseStore
 
 #: What is masked in reports is at least so long.
@@ -45,7 +46,11 @@ class Leasing:
     """The leases of one process of a test session."""
 
     def __init__(
-        self, options: Options, make_store: Callable[[], LeaseStore], announcement: Announcement | None = None
+        self,
+        options: Options,
+        make_store: Callable[[], LeaseStore],
+        make_pool: MakePool,
+        announcement: Announcement | None = None,
     ) -> None:
         """Lease as the options say; a worker of pytest-xdist has an announcement to make before."""
         self.options = options
@@ -54,7 +59,7 @@ class Leasing:
         self._announcement = announcement
         self._manager: LeaseManager | None = None
         self._store: MockAwareStore | None = None
-        self._pools = Pools(options.prefetch)
+        self._pools = Pools(options.prefetch, make_pool)
         self._integrations: dict[str, Integration] = {}
         self._fates: dict[str, str] = {}
 
@@ -91,7 +96,7 @@ class Leasing:
         wait: Wait | Unset,
         metadata: Mapping[str, Any] | None,
         test: str,
-    ) -> LeaseContext:
+    ) -> AbstractContextManager[Lease]:
         """Return the block of one lease: of a pool where that saves time, else of its own."""
         given = self.options.ttl if ttl is None else ttl
         if manager is self._manager and isinstance(wait, Unset) and metadata is None:
@@ -183,7 +188,7 @@ class Factory:
             context = begin()
             leased = context.__enter__()
         opened = _Open(context, leased, self._leasing.ledger)
-        # A short one ("5432", "localhost") is no secret, and would be found everywhere.
+        # A short one ("5432", "localhost") is not a secret, and would be found everywhere.
         values = [str.__str__(value) for value in leased.values() if isinstance(value, MaskedStr)]
         self._secrets += [value for value in values if len(value) >= _SHORTEST]
         self._leasing.ledger.issued(leased, test)
@@ -212,7 +217,7 @@ class Factory:
 class _Open:
     """A lease of a test, and how it ends: once."""
 
-    def __init__(self, context: LeaseContext, leased: Lease, ledger: Ledger) -> None:
+    def __init__(self, context: AbstractContextManager[Lease], leased: Lease, ledger: Ledger) -> None:
         self._context = context
         self._leased = leased
         self._ledger = ledger

@@ -30,12 +30,18 @@ _PARAMETERS: Final[dict[str, tuple[str, ...]]] = {
 def open_store(url: str | None = None, *, base: Path | None = None) -> LeaseStore:
     """Return the store that a URL names. Nothing is opened before the store's first use.
 
-    ``url`` is ``memory://``, ``sqlite:///path`` (``sqlite:////path`` for an absolute one, with %-escapes), or
-    ``dynamodb://table?region=…&endpoint_url=…``. Without it the environment variable ``DYNSECRETS_STORE`` decides, and
-    without that it is the SQLite store in the user's state folder. ``base`` is the folder that a relative path in
-    ``url`` starts from, by default the working directory (always for the variable).
+    Args:
+        url: ``memory://``, ``sqlite:///path`` (``sqlite:////path`` for an absolute one, with %-escapes), or
+            ``dynamodb://table?region=…&endpoint_url=…``. Without it the environment variable ``DYNSECRETS_STORE``
+            decides, and without that it is the SQLite store in the user's state folder.
+        base: The folder that a relative path in ``url`` starts from; by default, and always for the variable, the
+            working directory.
 
-    Raises ``InvalidConfig`` for anything else.
+    Returns:
+        The store.
+
+    Raises:
+        InvalidConfig: The URL is not one of these.
     """
     if url is not None:
         return _open(url, "store URL", base)

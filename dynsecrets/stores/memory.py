@@ -7,16 +7,13 @@ collection or a signal handler, finds each record before or after its change, an
 
 from __future__ import annotations
 
-import copy
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter, defaultdict, deque
 from datetime import timedelta
 from heapq import merge
 from itertools import count, islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
-
-import attrs
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dynsecrets._internal.compat import override
 from dynsecrets.errors import StoreError, VersionConflict
@@ -32,10 +29,11 @@ from dynsecrets.stores.common import (
     not_found,
     taken,
 )
+from dynsecrets.stores.frozen_records import apart, freeze
 from dynsecrets.stores.locking import ForkSafeLock
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator
     from datetime import datetime
 
     from dynsecrets.model.record import LeaseRecord
@@ -47,7 +45,6 @@ _TOMBSTONE_AGE: Final = timedelta(hours=1)
 _MOST_TOMBSTONES: Final = 10_000
 #: How many are forgotten at most when a lease is revoked: more than one, so that their number falls.
 _FORGOTTEN_AT_ONCE: Final = 4
-_SCALARS: Final = (str, int, float, bool, type(None))
 _moment: Final = itemgetter(0)
 
 
@@ -76,7 +73,7 @@ class MemoryLeaseStore(ForkSafeLock, LeaseStore, ProcessIndex, FailureIndex):
 
     def insert(self, record: LeaseRecord) -> None:
         check_times(record)
-        kept = _freeze(record)
+        kept = freeze(record)
         self._take_lock()
         try:
             entry = (_standing(kept), next(self._numbers), kept)
@@ -89,12 +86,12 @@ class MemoryLeaseStore(ForkSafeLock, LeaseStore, ProcessIndex, FailureIndex):
 
     def update(self, record: LeaseRecord) -> LeaseRecord:
         check_times(record)
-        kept = _freeze(record.next_version())
+        kept = freeze(record.next_version())
         self._replace(kept)
-        return _apart(kept)
+        return apart(kept)
 
     def get(self, lease_id: str) -> LeaseRecord:
-        return _apart(self._find(lease_id)[2])
+        return apart(self._find(lease_id)[2])
 
     def records(
         self,
@@ -107,7 +104,7 @@ class MemoryLeaseStore(ForkSafeLock, LeaseStore, ProcessIndex, FailureIndex):
         # Those of one moment stay in the order in which they were inserted.
         found = sorted((record for _, _, record in list(self._open().values())), key=_created_at)
         return (
-            _apart(record)
+            apart(record)
             for record in found
             if wanted in (None, record.state)
             and name in (None, record.name)
@@ -137,7 +134,7 @@ class MemoryLeaseStore(ForkSafeLock, LeaseStore, ProcessIndex, FailureIndex):
                 self._replace(record)
             except VersionConflict:
                 continue  # Changed since it was read: decide again.
-            return _apart(record)
+            return apart(record)
         raise changes_too_fast(lease_id)
 
     def count_live(self, name: str) -> int:
@@ -340,23 +337,6 @@ class _Index:
         return [(self.due, record.integration), (self.failed, record.integration)]
 
 
-class _Frozen(dict[str, Any]):
-    """A dictionary that can't be changed: so the store and all that it is handed out to share it."""
-
-    __slots__ = ()
-
-    def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
-        raise TypeError("a record can't be changed; make a dict of its mapping, and change that")
-
-    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return dict, (dict(self),)
-
-
-_EMPTY: Final = _Frozen()
-
-
 def _standing(record: LeaseRecord) -> datetime | None:
     """Return the moment at which a record stands in the index."""
     return record.due_at if record.live else record.revoked_at
@@ -379,23 +359,4 @@ def _after(entries: list[_Entry] | None, moment: datetime, limit: int | None) ->
 
 
 def _first(entries: Iterable[_Entry], limit: int | None) -> list[LeaseRecord]:
-    return [_apart(record) for _, _, record in islice(entries, None if limit is None else max(limit, 0))]
-
-
-def _freeze(record: LeaseRecord) -> LeaseRecord:
-    """Return the record with mappings that nobody can change from outside."""
-    handle, metadata = record.handle, record.metadata
-    if type(handle) is _Frozen and type(metadata) is _Frozen:
-        return record
-    if all(isinstance(value, _SCALARS) for value in metadata.values()):
-        kept: Mapping[str, Any] = _Frozen(metadata) if metadata else _EMPTY
-    else:
-        kept = copy.deepcopy(dict(metadata))
-    return attrs.evolve(record, handle=_Frozen(handle), metadata=kept)
-
-
-def _apart(record: LeaseRecord) -> LeaseRecord:
-    """Return a record that shares nothing that can be changed with the kept one."""
-    if type(record.metadata) is _Frozen:
-        return record
-    return attrs.evolve(record, metadata=copy.deepcopy(record.metadata))
+    return [apart(record) for _, _, record in islice(entries, None if limit is None else max(limit, 0))]

@@ -56,7 +56,7 @@ _decode: Final = json.JSONDecoder().decode
 
 
 class RowError(Exception):
-    """A row that is no lease record; the message says what is wrong with it."""
+    """A row that is not a lease record; the message says what is wrong with it."""
 
 
 def to_microseconds(moment: datetime) -> int:
@@ -78,7 +78,7 @@ def to_key(lease_id: str) -> bytes | str:
 
 
 def from_key(key: object) -> str:
-    """Return the lease id that a key stands for; whatever is no key is spelt for a log."""
+    """Return the lease id that a key stands for; whatever is not a key is spelt for a log."""
     if isinstance(key, bytes) and len(key) == _UUID_BYTES:
         return _spell(key)
     return key if isinstance(key, str) else repr(key)

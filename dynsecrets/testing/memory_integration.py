@@ -47,7 +47,7 @@ _GLANCE_S: Final = 0.5
 class MemoryUser:
     """A user that lives in a :class:`MemoryIntegration`.
 
-    Args:
+    Attributes:
         username: Its name.
         arn: Its ARN.
         user_id: Its unique id.
@@ -76,7 +76,7 @@ class MemoryUser:
 class Call:
     """One call of an integration.
 
-    Args:
+    Attributes:
         method: ``"provision"``, ``"revoke"``, ``"is_usable"``, or ``"call"`` for a call of a session.
         username: The user that it was for.
         at: When it was made, by the integration's clock.

@@ -131,9 +131,10 @@ def test_fleet_reaper_revokes_in_all_accounts(two_accounts: dict[str, Account], 
     def all_are_gone() -> bool:
         arguments = [str(EXAMPLES / "fleet_reaper.py"), "--store", url, *accounts]
         rounds.append(run_python(arguments, tmp_path, settings))
-        return not any(account.users() for account in two_accounts.values())
+        # By its own clock the lease of the unknown account may be over last.
+        return rounds[-1].returncode == 1 and not any(account.users() for account in two_accounts.values())
 
-    wait_until(all_are_gone, "both leases are over and revoked")
+    wait_until(all_are_gone, "both leases are over and revoked, and the third is over")
 
     printed = "".join(done.stdout for done in rounds)
     assert all(printed.count(f"{name}: 1 revoked, 0 failed") == 1 for name in two_accounts)

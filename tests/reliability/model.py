@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from dynsecrets._internal.concurrency import Call
+from dynsecrets.engine.job import Job
 from dynsecrets.engine.manager import engine_of
 from dynsecrets.engine.process_identity import ProcessIdentity, ProcessState, current_owner
-from dynsecrets.engine.scheduler import Job
 from dynsecrets.errors import StoreError
 from dynsecrets.integrations.aws.options import PUBLIC_VALUES, IamUserOptions
 from dynsecrets.model.grant import Found, Grant

@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from dynsecrets import DynamicSecretConfig, DynsecretsError, Lease, MemoryLeaseStore, SQLiteLeaseStore
 from dynsecrets.engine.manager import engine_of
-from dynsecrets.model.lifecycle import ABANDONED_AFTER, LONGEST_BACKOFF, LeaseState
+from dynsecrets.model.backoff import LONGEST_BACKOFF
+from dynsecrets.model.lifecycle import ABANDONED_AFTER, LeaseState
 from dynsecrets.testing import FakeClock
 from reliability import model
 from reliability.model import (

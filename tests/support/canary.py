@@ -40,6 +40,7 @@ class Collector:
         self._by_prefix: defaultdict[str, set[str]] = defaultdict(set)
         self._irregular: set[str] = set()
         self._names: set[str] = set()
+        self._doubted: set[str] = set()
 
     def add(self, text: str) -> None:
         """Watch for a secret from now on, as it is and as it stands in a URL."""
@@ -52,9 +53,17 @@ class Collector:
                 self._irregular.add(spelling)
 
     def doubt(self, text: str) -> None:
-        """Take a text for a secret after all."""
-        self._names.discard(text)
+        """Take a name for a secret after all, in this test: what is public for the next one's integration may be it."""
+        if text in self._names:
+            self._names.discard(text)
+            self._doubted.add(text)
         self.add(text)
+
+    def end_test(self) -> None:
+        """Take for names again what was one before the test."""
+        for text in tuple(self._doubted):
+            self.forgive(text)
+        self._doubted.clear()
 
     def forgive(self, text: str) -> None:
         """Never take a text for a secret, though it was boxed like one."""
@@ -147,6 +156,8 @@ class Canary:
         logged = self._log.take()
         if item.get_closest_marker(MARKER) is None:
             self._judge(report, logged)
+        if report.when == "teardown":
+            self.collector.end_test()
         return report
 
     @pytest.fixture(autouse=True)

@@ -14,7 +14,8 @@ from dynsecrets.integrations.aws.options import PUBLIC_VALUES, IamUserOptions
 from dynsecrets.model.events import LeaseEvent
 from dynsecrets.model.grant import Grant, Remainder
 from dynsecrets.model.integration import Integration
-from dynsecrets.model.lease import Lease, LeaseStatus
+from dynsecrets.model.lease import Lease
+from dynsecrets.model.lease_status import LeaseStatus
 from dynsecrets.testing.fake_clock import PATIENCE_S, START, FakeClock
 
 __all__ = [

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from dynsecrets.cli.commands import credential_process, download, leases, policy, reap, revoke, run, verify
+from dynsecrets.cli.command import Listed
 
-if TYPE_CHECKING:
-    from dynsecrets.cli.command import Command
-
-COMMANDS: Final[tuple[Command, ...]] = (
-    run.COMMAND,
-    download.COMMAND,
-    leases.COMMAND,
-    revoke.COMMAND,
-    reap.COMMAND,
-    verify.COMMAND,
-    policy.COMMAND,
-    credential_process.COMMAND,
+COMMANDS: Final = (
+    Listed("run", "start a command with the secrets in its environment", "run"),
+    Listed("secrets download", "lease, and write all values", "download"),
+    Listed("leases", "list the leases that live", "leases"),
+    Listed("revoke", "revoke leases now", "revoke"),
+    Listed("reap", "revoke everything overdue or half-made", "reap"),
+    Listed("verify", "prove that the integrations can lease", "verify"),
+    Listed("policy", "print the IAM policy that an integration needs", "policy"),
+    Listed("credential-process", "serve a profile of the AWS config file", "credential_process"),
 )
 #: The first words of commands of two, and what the help says of them.
 GROUPS: Final = {"secrets": "write the secrets"}

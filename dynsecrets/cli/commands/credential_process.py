@@ -50,18 +50,20 @@ def _add_arguments(parser: Parser) -> None:
 
 def _credential_process(console: Console) -> int:
     """Print a lease that outlives this process, as the protocol wants it, and nothing else."""
+    from dynsecrets.project_file import open_project
+
     options = console.options
-    with console.project() as project:
+    with open_project(console.file, on_event=console.progress) as project:
         config = project.dynamic_secret(options.name)
         if not isinstance(config.integration, AwsSessions):
-            raise lack(config.integration, AwsSessions)
+            raise lack(config.integration.name, AwsSessions)
         ttl = config.ttl(options.dynamic_ttl)
         if ttl < SHORTEST:
             raise InvalidTTL(
                 f"the TTL of {config.name} is {format_ttl(ttl)!r}, and credential-process takes {format_ttl(SHORTEST)} "
                 "or more: SDKs ask again when 15 minutes remain, so each call would lease anew"
             )
-        check_outlives_process(project)
+        check_outlives_process(project.store)
         console.check_output()
         with _not_from_itself(f"{project.path.absolute()}#{config.name}"):
             # Before there is another thread, which can't be asked for the code of an MFA device.
@@ -114,8 +116,6 @@ def _reap(project: Project) -> None:
 
 
 COMMAND: Final = Command(
-    name="credential-process",
-    summary="serve a profile of the AWS config file",
     description="Leases a user and prints it as AWS's credential_process protocol wants it.",
     epilog=_EPILOG,
     add_arguments=_add_arguments,

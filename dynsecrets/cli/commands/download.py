@@ -42,16 +42,18 @@ def _add_arguments(parser: Parser) -> None:
 
 def _download(console: Console) -> int:
     """Lease, render, and write; whatever goes wrong on the way, the leases are revoked and no file is left."""
+    from dynsecrets.project_file import open_project
+
     options = console.options
     if options.no_file == (options.file is not None):
         raise UsageError("name the FILE to make, or give --no-file for standard output")
     file = None if options.no_file else _free(options.file)
     if file is None:
         console.check_output()
-    with console.project() as project:
+    with open_project(console.file, on_event=console.progress) as project:
         config = project.secrets_config
         if config.dynamic_secrets:
-            check_outlives_process(project)
+            check_outlives_process(project.store)
         secrets = config.download(
             dynamic_secrets_ttl_sec=options.dynamic_ttl, name_transformer=options.name_transformer
         )
@@ -94,8 +96,6 @@ def _free(name: str) -> Path:
 
 
 COMMAND: Final = Command(
-    name="secrets download",
-    summary="lease, and write all values",
     description=_DESCRIPTION,
     epilog=_EPILOG,
     add_arguments=_add_arguments,

@@ -36,7 +36,9 @@ def _add_arguments(parser: Parser) -> None:
 
 def _list_leases(console: Console) -> int:
     """Print the leases, oldest first."""
-    with console.project() as project:
+    from dynsecrets.project_file import open_project
+
+    with open_project(console.file, on_event=console.progress) as project:
         console.progress.say("reading the records of leases ...")
         records = [record for record in project.manager.records() if console.options.all or record.live]
         console.progress.say("")
@@ -109,8 +111,6 @@ def _moment(moment: datetime | None) -> str | None:
 
 
 COMMAND: Final = Command(
-    name="leases",
-    summary="list the leases that live",
     description="Lists the leases.",
     epilog=_EPILOG,
     add_arguments=_add_arguments,

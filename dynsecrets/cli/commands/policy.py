@@ -30,9 +30,11 @@ def _add_arguments(parser: Parser) -> None:
 
 def _policy(console: Console) -> int:
     """Print the policy document that an integration's own user needs."""
+    from dynsecrets.project_file import open_project
+
     options = console.options
-    with console.project() as project:
-        known = console.integrations(project)
+    with open_project(console.file, on_event=console.progress) as project:
+        known = console.check_integrations(project.integrations, project.path)
         name = options.integration
         if name is None:
             if len(known) > 1:
@@ -43,7 +45,7 @@ def _policy(console: Console) -> int:
         integration, configs = known[name], project.configs_of(name)
         try:
             if not isinstance(integration, NeedsIamPolicy):
-                raise lack(integration, NeedsIamPolicy)
+                raise lack(integration.name, NeedsIamPolicy)
             document = integration.required_policy(*configs, account_id=options.account_id, partition=options.partition)
         except InvalidConfig as exc:
             raise UsageError(str(exc)) from exc
@@ -52,8 +54,6 @@ def _policy(console: Console) -> int:
 
 
 COMMAND: Final = Command(
-    name="policy",
-    summary="print the IAM policy that an integration needs",
     description="Prints the least-privilege IAM policy for an integration's own user and the file's dynamic secrets.",
     epilog=_EPILOG,
     add_arguments=_add_arguments,

@@ -19,7 +19,9 @@ exit status: 0 nothing overdue is left, 1 something could not be revoked."""
 
 def _reap(console: Console) -> int:
     """Revoke what is overdue, and print how many leases that were."""
-    with console.project() as project:
+    from dynsecrets.project_file import open_project
+
+    with open_project(console.file, on_event=console.progress) as project:
         console.find_credentials(*project.integrations.values())
         console.progress.say("revoking what is overdue ...")
         report = project.manager.reap(integrations=project.integrations.values())
@@ -33,8 +35,6 @@ def _reap(console: Console) -> int:
 
 
 COMMAND: Final = Command(
-    name="reap",
-    summary="revoke everything overdue or half-made",
     description="Revokes what expired, what earlier processes could not revoke, and what they left when they died.",
     epilog=_EPILOG,
     action=_reap,

@@ -29,8 +29,10 @@ def _add_arguments(parser: Parser) -> None:
 
 def _revoke(console: Console) -> int:
     """Revoke leases by their ids, each whatever becomes of the others."""
+    from dynsecrets.project_file import open_project
+
     status = 0
-    with console.project() as project:
+    with open_project(console.file, on_event=console.progress) as project:
         for lease_id in dict.fromkeys(console.options.ids):
             console.progress.say(f"revoking {lease_id} ...")
             try:
@@ -57,8 +59,6 @@ def _check_integration(project: Project, record: LeaseRecord) -> None:
 
 
 COMMAND: Final = Command(
-    name="revoke",
-    summary="revoke leases now",
     description="Revokes leases by their ids.",
     epilog=_EPILOG,
     add_arguments=_add_arguments,

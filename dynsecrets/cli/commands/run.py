@@ -61,6 +61,8 @@ def _add_arguments(parser: Parser) -> None:
 
 def _run(console: Console) -> int:
     """Start a command with the values in its environment; return its exit status."""
+    from dynsecrets.project_file import open_project
+
     options = console.options
     child = options.child[1:] if options.child[:1] == ["--"] else options.child
     if not child:
@@ -69,7 +71,7 @@ def _run(console: Console) -> int:
     preserve: bool | list[str] = options.preserve_env is True
     if isinstance(options.preserve_env, str):
         preserve = [name for name in options.preserve_env.split(",") if name]
-    with console.project() as project:
+    with open_project(console.file, on_event=console.progress) as project:
         if isinstance(options.aws, str):
             project.dynamic_secret(options.aws)
         config = project.secrets_config
@@ -97,8 +99,6 @@ def _run(console: Console) -> int:
 
 
 COMMAND: Final = Command(
-    name="run",
-    summary="start a command with the secrets in its environment",
     description=_DESCRIPTION,
     epilog=_EPILOG,
     usage="dynsecrets run [--dynamic-ttl TTL] [--aws [NAME]] [--renew] [--preserve-env[=A,B]]\n"

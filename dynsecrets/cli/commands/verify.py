@@ -20,14 +20,16 @@ exit status: 0 all can lease, 1 one can't."""
 
 def _verify(console: Console) -> int:
     """Prove that each integration can lease; print who its credentials are."""
+    from dynsecrets.project_file import open_project
+
     status = 0
-    with console.project() as project:
-        for name, integration in console.integrations(project).items():
+    with open_project(console.file, on_event=console.progress) as project:
+        for name, integration in console.check_integrations(project.integrations, project.path).items():
             console.find_credentials(integration)
             console.progress.say(f"leasing with {name} once, and revoking it ...")
             try:
                 if not isinstance(integration, Verifiable):
-                    raise lack(integration, Verifiable)
+                    raise lack(integration.name, Verifiable)
                 identity = integration.verify(*project.configs_of(name))
             except DynsecretsError as error:
                 status = FAILED
@@ -39,8 +41,6 @@ def _verify(console: Console) -> int:
 
 
 COMMAND: Final = Command(
-    name="verify",
-    summary="prove that the integrations can lease",
     description="Says who the credentials of each integration are, and proves that they can do the job.",
     epilog=_EPILOG,
     action=_verify,

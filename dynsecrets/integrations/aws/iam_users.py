@@ -49,7 +49,7 @@ class AwsIamIntegration(Integration):
     Thread- and fork-safe. Shows no secret, and holds none once its first client is built.
     """
 
-    #: IAM is eventually consistent: until a user is this old, "no such user" is no proof that there is none.
+    #: IAM is eventually consistent: until a user is this old, "no such user" is not proof that there is none.
     settles_after: timedelta = timedelta(seconds=10)
     #: The same where just the plan is known: until then CreateUser may have been sent, by a process that was suspended.
     plan_settles_after: timedelta = SENT_WITHIN + settles_after

@@ -54,7 +54,7 @@ INDEXES: Final = (DUE, LIVE, PROCESS, REVOKED)
 TTL_ATTRIBUTE: Final = "purge_at"
 #: What tells a write from all others, so that it is known again when its answer got lost.
 TOKEN: Final = "write_token"  # noqa: S105 - a name.
-#: The item that is no lease: how many shards there are, and the names of all integrations.
+#: The item that is not a lease: how many shards there are, and the names of all integrations.
 SETTINGS_ID: Final = "dynsecrets/settings"
 
 _LONGEST_KEY: Final = 2048  # Bytes of a partition key (DynamoDB developer guide, "Quotas").

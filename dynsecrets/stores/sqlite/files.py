@@ -39,7 +39,7 @@ _ADVICE: Final = {
     sqlite3.SQLITE_CANTOPEN: _ELSEWHERE,
     sqlite3.SQLITE_FULL: "the disk is full; make room and try again",
     sqlite3.SQLITE_IOERR: "reading or writing the disk failed; look at the disk and the system's log",
-    sqlite3.SQLITE_NOTADB: "it is no SQLite database; give the store another path, or move that file away",
+    sqlite3.SQLITE_NOTADB: "it is not an SQLite database; give the store another path, or move that file away",
     sqlite3.SQLITE_CORRUPT: (
         "it is damaged; move it away with its -wal and -shm files. A new one is made, and sweep_orphans() finds the "
         "users that no record knows"
@@ -88,7 +88,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     _make_private(path)
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
     try:
-        # Bytes that are no text make a row unreadable; they must not make all rows unreadable.
+        # Bytes that are not text make a row unreadable; they must not make all rows unreadable.
         connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
         # For a new file: a change of few bytes writes whole pages, and each life of a lease makes some twenty.
         connection.execute("PRAGMA page_size = 2048")
@@ -152,7 +152,7 @@ def _make_private(path: Path) -> None:
         # Not opened to look into it: closing it would take away the locks that this process may have on it.
         if not stat.S_ISREG(target.stat().st_mode):
             raise StoreError(
-                f"{path} is no file: give the store the path of a file, like {path / 'leases.db'}"
+                f"{path} is not a file: give the store the path of a file, like {path / 'leases.db'}"
             ) from None
         for suffix in _BESIDE:
             _shut_out_others(Path(f"{target}{suffix}"))

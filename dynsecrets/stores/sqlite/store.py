@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from dynsecrets.model.record import LeaseRecord
 
-#: A lost record of one of these states could leave a credential behind.
-_MUST_LAST: Final = frozenset({LeaseState.PENDING, LeaseState.ACTIVE})
 _START: Final = (-(2**63), 0)
 _PAGE: Final = 256
 _PURGE_PAGE: Final = 1000
@@ -74,7 +72,7 @@ class SQLiteLeaseStore(LeaseStore, ProcessIndex, FailureIndex):
 
     def update(self, record: LeaseRecord) -> LeaseRecord:
         updated = record.next_version()
-        if self._replace(updated, wait_for_disk=record.state in _MUST_LAST):
+        if self._replace(updated, wait_for_disk=_must_last(record)):
             return updated
         if self._database.fetch("reading a lease", sql.EXISTS, to_key(record.id)):
             raise conflict(record)
@@ -168,11 +166,11 @@ class SQLiteLeaseStore(LeaseStore, ProcessIndex, FailureIndex):
         )
 
     def _texts(self, doing: str, statement: str, *arguments: object) -> list[str]:
-        """Return the texts that a statement finds; log and leave out what is none."""
+        """Return the texts that a statement finds; log and leave out what is not text."""
         found = [value for (value,) in self._database.fetch(doing, statement, *arguments)]
         for value in found:
             if not is_text(value):
-                logger.error("leases of %r in %s can't be read: that is no text", value, self.path)
+                logger.error("leases of %r in %s can't be read: that is not text", value, self.path)
         return [value for value in found if is_text(value)]
 
     def _pages(
@@ -192,6 +190,15 @@ class SQLiteLeaseStore(LeaseStore, ProcessIndex, FailureIndex):
             if len(rows) < size:
                 return
             position = rows[-1][:2]
+
+
+def _must_last(record: LeaseRecord) -> bool:
+    """Tell whether a record must survive the loss of power.
+
+    A pending one names all that may come to be. An active one of a lease that ends with its process needs not: power
+    takes the process too, and what is left is the pending record, by which a reaper finds everything.
+    """
+    return record.state is LeaseState.PENDING or (record.state is LeaseState.ACTIVE and not record.held)
 
 
 def _position(entry: tuple[Any, int, LeaseRecord]) -> tuple[Any, int]:

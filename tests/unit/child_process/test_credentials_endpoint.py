@@ -17,6 +17,7 @@ import pytest
 
 from dynsecrets import DynsecretsError, LeaseExpired
 from dynsecrets.child_process.credentials_endpoint import CredentialsEndpoint, describe, expiration
+from dynsecrets.child_process.run_leases import outlook
 from dynsecrets.testing import FakeClock
 from support.fakes import aws_values, make_lease
 from support.processes import wait_until
@@ -263,7 +264,7 @@ def test_a_key_lives_for_as_long_as_it_is_vouched_for(world: World) -> None:
             if step == 120:
                 stop()
             with contextlib.suppress(LeaseExpired):
-                lease, stays_for = renewer.outlook()
+                lease, stays_for = outlook(renewer, timedelta(seconds=60))
                 told.append((world.clock.steady() + stays_for.total_seconds(), lease.id))
             world.advance(7)
             overdue = [(at, lease_id) for at, lease_id in told if at <= world.clock.steady()]
@@ -275,7 +276,7 @@ def test_a_key_lives_for_as_long_as_it_is_vouched_for(world: World) -> None:
 def test_before_a_renewal_a_key_stays_until_after_the_overlap(world: World) -> None:
     """A fresh key is vouched for until the next attempt and the overlap after it, and no longer than its TTL."""
     with renewer_of(world, overlap="60s") as renewer:
-        _, stays_for = renewer.outlook()
+        _, stays_for = outlook(renewer, timedelta(seconds=60))
         at = renewer.status().next_renewal_at
 
         assert at is not None
@@ -284,7 +285,7 @@ def test_before_a_renewal_a_key_stays_until_after_the_overlap(world: World) -> N
 
         outage(world)
         world.advance(TTL_S - 10)
-        assert renewer.outlook()[1] == timedelta(seconds=10)
+        assert outlook(renewer, timedelta(seconds=60))[1] == timedelta(seconds=10)
 
 
 def test_the_clock_of_a_lease_is_not_that_of_the_child() -> None:

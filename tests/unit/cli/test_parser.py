@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import dynsecrets
 from dynsecrets.__main__ import main
+from dynsecrets.cli import commands
 from dynsecrets.cli.commands import COMMANDS, GROUPS
 from dynsecrets.cli.errors import UsageError
 from dynsecrets.cli.parser import make_parser
@@ -22,7 +24,6 @@ from support.processes import clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 
 def parsed(typed: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -253,3 +254,28 @@ def test_without_a_file_it_says_where_it_looked(tmp_path: Path) -> None:
     assert os.path.realpath(tmp_path) in line
     assert "--config FILE" in line
     assert "DYNSECRETS_CONFIG_FILE" in line
+
+
+@pytest.mark.parametrize(
+    ("typed", "loaded"),
+    [("--version", []), ("--help", []), ("secrets --help", []), ("leases --help", ["leases"]), ("run", ["run"])],
+)
+def test_only_the_command_that_is_typed_is_loaded(typed: str, loaded: list[str]) -> None:
+    """What is typed loads its own module, and none of another command."""
+    code = (
+        "import sys\n"
+        "from dynsecrets.__main__ import main\n"
+        f"main({typed.split()!r})\n"
+        "print(*(name for name in sys.modules if name.startswith('dynsecrets.cli.commands.')))\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+
+    assert done.stdout.splitlines()[-1].split() == [f"dynsecrets.cli.commands.{name}" for name in loaded]
+
+
+def test_every_command_is_listed() -> None:
+    """Each module of a command is in the list, once."""
+    modules = [path.stem for path in Path(commands.__file__).parent.glob("*.py") if path.stem != "__init__"]
+
+    assert sorted(listed.module for listed in COMMANDS) == sorted(modules)

@@ -30,6 +30,7 @@ from dynsecrets import (
 from dynsecrets.child_process.run_options import RunOptions
 from dynsecrets.delivery.secrets_config import SecretsConfig
 from dynsecrets.engine.manager import engine_of
+from dynsecrets.leasing.renewer import LeaseRenewer
 from dynsecrets.model.masking import MASK
 from support.fakes import FakeIntegration
 from support.places import ROOT
@@ -396,7 +397,10 @@ def test_running_hands_over_all_that_was_given(world: World, monkeypatch: pytest
         "engine": engine_of(world.manager),
     }
     assert status == 7
+    make_renewer = calls[0][1].pop("make_renewer")
     assert calls == [((["ls"], options), given)]
+    assert make_renewer.func is LeaseRenewer
+    assert make_renewer.keywords["engine"]() is engine_of(world.manager)
     assert {type(value) for value in calls[0][1]["static_values"].values()} == {str}
     assert calls[0][0][1].rename({"A": "1"}) == {"A": "1"}
 

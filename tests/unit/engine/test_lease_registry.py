@@ -6,7 +6,7 @@ import pytest
 
 from dynsecrets import InvalidConfig
 from dynsecrets.engine.lease_registry import LeaseRegistry, LiveLease
-from dynsecrets.model.lease import LeaseStatus
+from dynsecrets.model.lease_status import LeaseStatus
 from support.builders import make_record
 from support.fakes import FakeIntegration, make_lease
 

@@ -26,7 +26,7 @@ from dynsecrets import (
 )
 from dynsecrets.engine import process_identity
 from dynsecrets.engine.process_identity import ProcessIdentity, current_owner
-from dynsecrets.engine.revoker import RevocationOutcome
+from dynsecrets.engine.revocation import RevocationOutcome
 from dynsecrets.model.lifecycle import LeaseState
 from dynsecrets.stores.unreadable import note_unreadable
 from support.builders import PROCESS, make_record

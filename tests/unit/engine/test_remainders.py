@@ -111,6 +111,16 @@ class TestReleased:
         assert world.state(given.id) == "revoked"
         assert world.events.types() == ["requested", "issued", "released", "revoked"]
 
+    def test_revoking_again_once_its_record_is_forgotten(self, world: World) -> None:
+        """Its tombstone is kept for a while only; doing it again is fine all the same."""
+        given = left(world, ended=False)
+        world.advance(LATER_S)
+        world.store.purge(world.clock.now() + timedelta(seconds=1))
+
+        given.revoke()
+
+        assert (given.revoked, given.released) == (True, False)
+
     def test_it_counts_for_the_cap(self, world: World) -> None:
         """What still works is a live lease of its config."""
         config = world.config(max_active=1)

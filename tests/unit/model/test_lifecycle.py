@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsecrets.model.lifecycle import LIVE, REQUIRED, TRANSITIONS, LeaseState, may_become, revocation_delay
+from dynsecrets.model.backoff import revocation_delay
+from dynsecrets.model.lifecycle import LIVE, REQUIRED, TRANSITIONS, LeaseState, may_become
 from dynsecrets.model.record import LeaseRecord
 
 ORDER = [LeaseState.PENDING, LeaseState.ACTIVE, LeaseState.REVOKING, LeaseState.REVOKED]

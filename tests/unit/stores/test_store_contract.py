@@ -58,10 +58,6 @@ def test_needs_nothing_but_a_store(run_suite: Callable[[str], pytest.RunResult])
             "def purge(self, before, *, limit=None): return super().purge(before)",
             "*test_forgets_as_many_as_it_is_asked_to*",
         ),
-        (
-            "def due(self, now, **options): return [r for r in super().due(now, **options) if r.due_at <= now]",
-            "*test_lets_claims_of_wrong_clocks_lapse*",
-        ),
         ("def count_live(self, name): return 0", "*test_counts_what_lives*"),
         ("def update(self, record): return record", "*test_updates_to_the_next_version*"),
         ("def claim(self, lease_id, worker, until, now): return self.get(lease_id)", "*test_claims_for_one_worker*"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -57,10 +58,12 @@ def test_a_head_is_tried_again_though_its_refusal_says_nothing(
     """An answer without a body has just the status: it may mean the young key."""
     with lease(config_of(watched, wait=None), manager=manager) as creds:
         client = creds.session().client("s3")
-        client.create_bucket(Bucket="reports")
+        # Buckets are shared by all accounts of a server.
+        bucket = f"head-{secrets.token_hex(8)}"
+        client.create_bucket(Bucket=bucket)
         fault = proxy.fail("*", ("InvalidAccessKeyId", 403), times=2, when=lambda seen: seen.service == "s3")
 
-        client.head_bucket(Bucket="reports")
+        client.head_bucket(Bucket=bucket)
 
     assert fault.hits == 2
 

@@ -201,8 +201,8 @@ def test_refuses_a_file_of_another_kind(tmp_path: Path) -> None:
 
 
 def test_refuses_a_folder(tmp_path: Path) -> None:
-    """A folder is no file; the error shows a path that would do."""
-    with contextlib.closing(SQLiteLeaseStore(tmp_path)) as store, pytest.raises(StoreError, match="is no file"):
+    """A folder is not a file; the error shows a path that would do."""
+    with contextlib.closing(SQLiteLeaseStore(tmp_path)) as store, pytest.raises(StoreError, match="is not a file"):
         store.due(NOW)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from dynsecrets import InvalidConfig, SQLiteLeaseStore, StoreError
+from dynsecrets import InvalidConfig, LeaseState, SQLiteLeaseStore, StoreError
 from dynsecrets.stores.sqlite import statements
 from dynsecrets.stores.sqlite import store as sqlite_store
 from dynsecrets.testing import LeaseStoreContract
@@ -134,6 +134,17 @@ def test_writes_through_to_the_disk(store: SQLiteLeaseStore) -> None:
     assert (inserted, begun, ended) == ([(2,)], [(1,)], [(1,)])
     assert store._database.fetch("asking", synced) == [(2,)]
     assert store._database.fetch("asking", "PRAGMA journal_mode") == [("wal",)]
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_what_ends_with_its_process_is_synced_once(store: SQLiteLeaseStore, held: bool) -> None:
+    """Power that is lost takes the process that holds a lease too; then its pending record is enough to clean up."""
+    pending = make_record(held=held, state=LeaseState.PENDING, issued_at=None, expires_at=None)
+    store.insert(pending)
+
+    store.update(pending.activated(handle=pending.handle, issued_at=NOW, expires_at=NOW + MINUTE))
+
+    assert store._database.fetch("asking", "PRAGMA synchronous") == [(1,) if held else (2,)]
 
 
 def test_writes_by_single_statements(store: SQLiteLeaseStore) -> None:
@@ -298,7 +309,7 @@ def test_leaves_out_names_that_are_no_text(
         assert sound in store.due(NOW)
         assert store.processes(PLACE) == [sound.owner]
 
-    assert "no text" in caplog.text
+    assert "not text" in caplog.text
 
 
 @pytest.mark.parametrize(
