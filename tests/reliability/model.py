@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections import deque
+from collections import Counter, deque
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,6 +42,8 @@ OK, FAIL, INTERRUPT, SLOW, KILL, OVERTAKE = "ok", "fail", "interrupt", "slow", "
 COLLECT: Final = "collect"
 #: By these names processes know the one account that there is.
 NAMES: Final = ("fake", "second")
+#: How many steps there were, by what happened at them.
+steps: Final[Counter[str]] = Counter()
 #: How long a slow step takes: longer than issues are waited for, and than claims hold.
 SLOW_S: Final = 150.0
 _ORDER: Final = (LeaseState.PENDING, LeaseState.ACTIVE, LeaseState.REVOKING, LeaseState.REVOKED)
@@ -149,6 +151,7 @@ class Process:
         if self.dead:
             raise Killed
         event = self.events.popleft() if self.events else OK
+        steps[event] += 1
         if event == FAIL:
             raise error
         if event == INTERRUPT:
@@ -352,7 +355,7 @@ class Processes:
         store: Any = WatchedStore(process, self._store, self._there)
         process.manager = LeaseManager(store, integrations=process.integrations, clock=clock)
         config = DynamicSecretConfig("AWS_USER", process.integrations[0], wait=None)
-        process.shared = lease(config, "10m", manager=process.manager)
+        process.shared = lease(config, "1h", manager=process.manager)
         self.all.append(process)
         return process
 

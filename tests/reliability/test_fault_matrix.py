@@ -24,13 +24,14 @@ from reliability.places import integration_of
 from reliability.skipping import SkippedTime
 from reliability.strict import Strictness
 from support.accounts import USER_PATH
+from support.crash_points import FAULTS
 from support.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from support.accounts import Account
-    from support.proxy import Proxy
+    from support.proxy import Fault, Proxy
 
 ISSUING: Final = ("CreateUser", "PutUserPolicy", "CreateAccessKey")
 REVOKING: Final = ("DeleteAccessKey", "DeleteUserPolicy", "DeleteUser")
@@ -52,6 +53,7 @@ class Bench:
     proxy: Proxy
     world: World
     time: SkippedTime
+    faults: list[Fault] = attrs.field(factory=list)
 
     @property
     def manager(self) -> LeaseManager:
@@ -73,7 +75,7 @@ class Bench:
     def fail(self, action: str, kind: Any, **options: Any) -> None:
         """Begin to make trouble, and to count."""
         self.proxy.clear()
-        self.proxy.fail(action, (kind, PASSING[kind]) if kind in PASSING else kind, **options)
+        self.faults.append(self.proxy.fail(action, (kind, PASSING[kind]) if kind in PASSING else kind, **options))
         Strictness(self.iam).rule(self.proxy)
 
     def assert_bounded(self) -> None:
@@ -95,14 +97,20 @@ class Bench:
 
 @pytest.fixture
 def bench(
-    aws: Account, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    aws: Account,
+    proxy: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
 ) -> Iterator[Bench]:
     """A bench without trouble; time-outs come soon where the test is about them."""
     soon = Config(read_timeout=0.75, retries={"mode": "adaptive", "total_max_attempts": 3})
     integration = integration_of(aws, proxy.url, botocore_config=soon if "timeout" in request.node.name else None)
     time = SkippedTime(monkeypatch, proxy)
     with World(clock=FakeClock(datetime.now(UTC)), integration=integration) as world:
-        yield Bench(iam=aws.client("iam"), proxy=proxy, world=world, time=time)
+        bench = Bench(iam=aws.client("iam"), proxy=proxy, world=world, time=time)
+        yield bench
+    record_property(FAULTS, sum(fault.hits for fault in bench.faults))
 
 
 @pytest.mark.parametrize(("action", "kind"), [*product(ISSUING, KINDS)])

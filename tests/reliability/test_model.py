@@ -21,6 +21,7 @@ from dynsecrets.engine.manager import engine_of
 from dynsecrets.model.backoff import LONGEST_BACKOFF
 from dynsecrets.model.lifecycle import ABANDONED_AFTER, LeaseState
 from dynsecrets.testing import FakeClock
+from reliability import model
 from reliability.model import (
     COLLECT,
     FAIL,
@@ -36,6 +37,7 @@ from reliability.model import (
     ThirdParty,
     Trouble,
 )
+from support.crash_points import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,7 +97,7 @@ class Leases(RuleBasedStateMachine):
 
     @rule(
         who=st.integers(0, 9),
-        ttl=st.sampled_from(["1m", "10m"]),
+        ttl=st.sampled_from(["1m", "10m", "1h"]),
         held=st.booleans(),
         name=st.integers(0, 1),
         events=EVENTS,
@@ -108,14 +110,19 @@ class Leases(RuleBasedStateMachine):
             lease = engine_of(process.manager).issue(config, config.ttl(ttl), wait=None, held=held)
             self.hand(process, lease, held=held)
 
-    @rule(who=st.integers(0, 9), events=EVENTS)
-    def enter(self, who: int, events: list[str]) -> None:
-        """Enter a block by the object that all blocks of a process share."""
+    @rule(who=st.integers(0, 9), times=st.integers(1, 3), events=EVENTS)
+    def enter(self, who: int, times: int, events: list[str]) -> None:
+        """Enter blocks by the object that all blocks of a process share."""
         process = self.one(who)
         with self.trouble(process, events):
-            generator = entered(process)
-            lease = next(generator)
-            process.blocks.append(Block(generator, lease, self.hand(process, lease, held=True)))
+            for _ in range(times):
+                self.enter_one(process)
+
+    def enter_one(self, process: Process) -> None:
+        """Enter a block."""
+        generator = entered(process)
+        lease = next(generator)
+        process.blocks.append(Block(generator, lease, self.hand(process, lease, held=True)))
 
     @rule(who=st.integers(0, 9), which=st.integers(0, 9), elsewhere=st.booleans(), events=EVENTS)
     def leave(self, who: int, which: int, elsewhere: bool, events: list[str]) -> None:
@@ -131,9 +138,10 @@ class Leases(RuleBasedStateMachine):
                 process.leave(block)
             assert block.thing not in self.there.live
 
-    @rule(who=st.integers(0, 9), name=st.integers(0, 1), events=EVENTS)
-    def sweep(self, who: int, name: int, events: list[str]) -> None:
-        """Delete what no record knows, looked for by one of the names that the account has."""
+    @rule(who=st.integers(0, 9), name=st.integers(0, 1), after=st.sampled_from([0, 700]), events=EVENTS)
+    def sweep(self, who: int, name: int, after: int, events: list[str]) -> None:
+        """Delete what no record knows and is no longer young, looked for by one of the names that the account has."""
+        self.clock.leap(after)
         process = self.one(who)
         with self.trouble(process, events):
             process.manager.sweep_orphans(process.integrations[name], dry_run=False)
@@ -351,6 +359,14 @@ def in_thread(work: Callable[[], object]) -> None:
         raise raised[0]
 
 
+@pytest.fixture(autouse=True)
+def counted(record_property: Callable[[str, object], None]) -> Iterator[None]:
+    """Say how many steps the processes of a test's histories took."""
+    before = model.steps.total()
+    yield
+    record_property(STEPS, model.steps.total() - before)
+
+
 class LeasesInSQLite(Leases):
     """The same on a file."""
 
@@ -366,6 +382,6 @@ class LeasesInSQLite(Leases):
 
 
 TestInMemory = Leases.TestCase
-TestInMemory.settings = settings(max_examples=120, stateful_step_count=40)
+TestInMemory.settings = settings(max_examples=400, stateful_step_count=40)
 TestInSQLite = LeasesInSQLite.TestCase
-TestInSQLite.settings = settings(max_examples=25, stateful_step_count=30)
+TestInSQLite.settings = settings(max_examples=40, stateful_step_count=30)
