@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from dynsecrets._internal.concurrency import Call, hand_over, interrupts_itself, noting
+from dynsecrets._internal.concurrency import Call, hand_over, interrupts_itself, noting, start_aside
 from dynsecrets._internal.fork_safety import reset_after_fork
 from dynsecrets._internal.log import logger
 from dynsecrets.engine.job import Job
@@ -123,6 +123,9 @@ class Scheduler:
                 self._condition.notify_all()
             finally:
                 self._lock.release()
+        else:
+            # The background may have it, and be about to wait for long.
+            start_aside(self.wake)
 
     @noting
     def wake(self) -> None:
@@ -212,10 +215,11 @@ class Scheduler:
         condition = self._condition
         while True:
             with condition:
+                # Before each wait: what was told just before it is heard by nobody who waits.
+                if self._closed or condition is not self._condition or self._rest():
+                    return
                 due = self._next()
                 if due is None:
-                    if self._closed or condition is not self._condition or self._rest():
-                        return
                     continue
             key, action = due
             work = partial(_logged, action)

@@ -1,4 +1,4 @@
-"""Lease records as rows of SQLite, and back. Pure.
+"""Lease records as rows of columns, and back; DynamoDB's items have the same. Pure.
 
 Times are whole microseconds since 1970. A lease id that is a UUID takes 16 bytes instead of 36, and the owner is left
 out where it is the process that the row is found by anyway: both stand in an index too, so they count twice.

@@ -1,6 +1,6 @@
 """Lease records as items of DynamoDB, and back; the indexes that items stand in. Pure.
 
-An item has the columns of a row (``sqlite_rows``) as its attributes, without those that are empty. The indexes are
+An item has the columns of a row (``record_codec``) as its attributes, without those that are empty. The indexes are
 sparse: an item stands in one only while it has the attribute that the index starts from. They hold keys alone, so a
 write costs something there only if it moves the item; whoever finds a key reads the item itself, which is never out of
 date.

@@ -231,7 +231,7 @@ def test_managers_that_are_dropped_leave_no_threads(tmp_path: Path) -> None:
         del manager, store
         gc.collect()
 
-    wait_until(lambda: _threads() <= before, "all threads have ended")
+    wait_until(lambda: _threads() <= before, "all threads have ended", timeout_s=15)
     assert integration.live == {}
 
 
