@@ -28,7 +28,7 @@ def sampled(name: str, values: list[int]) -> list[soak.Sample]:
     return [attrs.evolve(LEVEL, **{name: value}) for value in values]
 
 
-@pytest.mark.parametrize(("kind", "leases"), [("memory", 3_000), ("sqlite", 1_000), ("dynamodb", 100)])
+@pytest.mark.parametrize(("kind", "leases"), [("memory", 3_000), ("sqlite", 500), ("dynamodb", 100)])
 def test_a_small_soak_leaves_threads_and_descriptors_as_they_were(
     kind: str, leases: int, request: pytest.FixtureRequest
 ) -> None:
@@ -49,14 +49,9 @@ def test_a_small_soak_leaves_threads_and_descriptors_as_they_were(
 
 
 def test_a_tombstone_is_weighed() -> None:
-    """In memory a tombstone takes Python's heap; in a file it takes next to nothing of it."""
-    weights = {}
-    for kind in ("memory", "sqlite"):
-        with soak.open_store(kind) as store:
-            weights[kind] = soak.heap_bytes_a_tombstone(store)
-
-    assert 500 < weights["memory"] < 5_000
-    assert weights["sqlite"] < 500
+    """In memory a tombstone takes Python's heap: about a kilobyte, and whatever else this process does meanwhile."""
+    with soak.open_store("memory") as store:
+        assert 500 < soak.heap_bytes_a_tombstone(store) < 5_000
 
 
 def test_tombstones_are_forgotten_while_leasing_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +61,7 @@ def test_tombstones_are_forgotten_while_leasing_goes_on(monkeypatch: pytest.Monk
     samples: list[soak.Sample] = []
     with soak.open_store("sqlite") as store:
         while not samples or samples[-1].records == samples[-1].leases:
-            samples = soak.soak(store, 2_000, tell=lambda _: None)
+            samples = soak.soak(store, 500, tell=lambda _: None)
 
     assert samples[-1].records < samples[-1].leases
 
