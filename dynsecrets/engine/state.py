@@ -49,6 +49,7 @@ class EngineState:
         on_event: Iterable[Callable[[LeaseEvent], object]],
     ) -> None:
         self.store: LeaseStore = _noting(store)
+        self.spans_hosts: bool = bool(getattr(store, "spans_hosts", False))
         self.clock = clock
         self.leases: LeaseRegistry = LeaseRegistry(integrations)
         self.clocks: ServiceClocks = ServiceClocks(clock)

@@ -24,10 +24,11 @@ class LeaseStore(Protocol):
     :class:`~dynsecrets.StoreError` or one of its kinds.
 
     A store may have an attribute ``outlives_process``; where it is ``False`` (records die with the process, as in
-    memory) a manager that closes revokes all that it issued. A store may also have the two methods of
-    :class:`ProcessIndex`; without them the manager finds the leases of dead processes by reading all live records. And
-    it may have the method of :class:`FailureIndex`; without it the manager finds failed revocations, whose next attempt
-    is at most a minute away, by reading all that is due within that minute.
+    memory) a manager that closes revokes all that it issued. One that many hosts share may have ``spans_hosts = True``:
+    then the third party is asked for its time before a process's first record is written. A store may also have the two
+    methods of :class:`ProcessIndex`; without them the manager finds the leases of dead processes by reading all live
+    records. And it may have the method of :class:`FailureIndex`; without it the manager finds failed revocations, whose
+    next attempt is at most a minute away, by reading all that is due within that minute.
     """
 
     def insert(self, record: LeaseRecord) -> None:

@@ -307,6 +307,9 @@ class InlineScheduler:
         """Forget what was planned."""
         self._jobs.clear()
 
+    def retire(self, at_rest: Callable[[], object]) -> None:
+        """End no threads: there are none."""
+
     def run_due(self) -> None:
         """Do what was planned for now or before."""
         while due := [job for job in self._jobs if job.action is not None and job.at <= self._clock.steady()]:

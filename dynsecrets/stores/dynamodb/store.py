@@ -97,6 +97,8 @@ class DynamoDBLeaseStore(LeaseStore, ProcessIndex, FailureIndex):
 
     #: The table stays, so a manager that closes leaves its leases to whoever comes next.
     outlives_process = True
+    #: Processes of many hosts share it, whose clocks differ.
+    spans_hosts = True
 
     def __init__(
         self,

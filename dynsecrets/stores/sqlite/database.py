@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import weakref
 from typing import TYPE_CHECKING, TypeVar
 
 from dynsecrets._internal.log import logger
@@ -36,6 +37,7 @@ class Database(ForkSafeLock):
         self.path = path
         self._connection: sqlite3.Connection | None = None
         self._identity: Identity = ()
+        self._closing: weakref.finalize[[sqlite3.Connection], Database] | None = None
         self._rescued: list[Row] = []
         self._waits_for_disk = True
         self._closed = False
@@ -85,13 +87,6 @@ class Database(ForkSafeLock):
             self._let_go()
             self._closed = True
 
-    def __del__(self) -> None:
-        """Close the file of a store that nobody closed: from Python 3.13 on, sqlite3 warns of it otherwise."""
-        connection: sqlite3.Connection | None = getattr(self, "_connection", None)
-        if connection is not None:
-            with contextlib.suppress(Exception):
-                connection.close()
-
     def _set_sync(self, connection: sqlite3.Connection, *, wait_for_disk: bool) -> None:
         if wait_for_disk is not self._waits_for_disk:
             connection.execute("PRAGMA synchronous = FULL" if wait_for_disk else "PRAGMA synchronous = NORMAL")
@@ -117,6 +112,10 @@ class Database(ForkSafeLock):
         self._identity = identify(self.path)
         self._waits_for_disk = True
         self._connection = connection
+        # Of a store that nobody closes: from Python 3.13 on, sqlite3 warns of that otherwise. Not by ``__del__``, which
+        # may come after the connection's own end where both are in one circle.
+        self._closing = weakref.finalize(self, _close_quietly, connection)
+        self._closing.atexit = False
         return connection
 
     def _is_in_place(self) -> bool:
@@ -144,6 +143,8 @@ class Database(ForkSafeLock):
         remove_left_behind(self.path, self._identity)
 
     def _close(self, connection: sqlite3.Connection) -> None:
+        if self._closing is not None:
+            self._closing.detach()
         try:
             connection.close()
         except sqlite3.Error as error:
@@ -171,6 +172,13 @@ class Database(ForkSafeLock):
         if self._connection is not None:
             _left_behind.append(self._connection)
             self._connection = None
+            if self._closing is not None:
+                self._closing.detach()
+
+
+def _close_quietly(connection: sqlite3.Connection) -> None:
+    with contextlib.suppress(Exception):
+        connection.close()
 
 
 def numbered(*arguments: object) -> dict[str, object]:

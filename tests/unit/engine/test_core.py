@@ -132,7 +132,7 @@ def test_closing_begins_no_backlog() -> None:
 
 def test_housekeeping_goes_on() -> None:
     """A manager that has leased reaps what others leave, and forgets old tombstones, at about its interval."""
-    with World(ThirdPartyStore(), keep_revoked="1h") as world:
+    with World(ThirdPartyStore(), housekeeping="10m", keep_revoked="1h") as world:
         world.issue("1h").revoke()
         _put_overdue(world, 3)
 
@@ -145,16 +145,17 @@ def test_housekeeping_goes_on() -> None:
 
 
 @needs_fork
-def test_housekeeping_begins_in_a_forked_child(world: World) -> None:
+def test_housekeeping_begins_in_a_forked_child() -> None:
     """A server that leases before it forks its workers: each of these keeps house from its own first lease on."""
-    world.issue("1h")
-    world.settle()
+    with World(housekeeping="10m") as world:
+        world.issue("1h")
+        world.settle()
 
-    def child() -> int:
-        world.manager.issue(world.config(), "1h")
-        return sum(job.idle for job in engine_of(world.manager).scheduler.jobs())
+        def child() -> int:
+            world.manager.issue(world.config(), "1h")
+            return sum(job.idle for job in engine_of(world.manager).scheduler.jobs())
 
-    assert in_child(child) == 1
+        assert in_child(child) == 1
 
 
 def test_housekeeping_can_be_left_out() -> None:
@@ -180,7 +181,7 @@ def test_the_interval_is_a_ttl(given: Any) -> None:
 def test_managers_part() -> None:
     """Those that began at the same moment don't keep house at the same moment."""
     with World() as world:
-        managers = [world.another() for _ in range(8)]
+        managers = [world.another(housekeeping="10m") for _ in range(8)]
         for manager in managers:
             manager.issue(world.config(), "1h")
         world.settle()

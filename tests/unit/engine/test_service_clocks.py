@@ -14,7 +14,7 @@ from dynsecrets.model.grant import Grant
 from dynsecrets.testing import FakeClock
 from support.builders import make_record
 from support.fakes import START, FakeIntegration
-from support.world import Gate, SkewedIntegration, World, started
+from support.world import Gate, SkewedIntegration, ThirdPartyStore, World, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -381,3 +381,19 @@ def test_a_time_that_is_none_is_not_believed(
 
     assert clocks.now("known") == START
     assert "could not be read" in caplog.text
+
+
+@pytest.mark.parametrize("spans", [True, False])
+def test_a_store_of_many_hosts_is_told_the_third_partys_time(spans: bool) -> None:
+    """Else others tear down the healthy issues of a host whose clock is minutes behind, as long abandoned."""
+    clock, store = FakeClock(), ThirdPartyStore()
+    store.spans_hosts = spans  # type: ignore[attr-defined]
+    with World(
+        clock=clock, integration=SkewedIntegration(clock=clock, skew=timedelta(minutes=3)), store=store
+    ) as world:
+        written: list[timedelta] = []
+        world.integration.fail("provision", lambda: written.extend(r.created_at - clock.now() for r in store.records()))
+
+        world.issue("1h")
+
+    assert written == [timedelta(minutes=3 if spans else 0)]
