@@ -127,6 +127,8 @@ def interrupted(at: int, call: Callable[[], object]) -> Iterator[list[int]]:
         return trace
 
     outer = sys.gettrace()
+    # Python 3.12 asks, when tracing begins, whether any frame wants this.
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(trace)
     try:
         yield count
