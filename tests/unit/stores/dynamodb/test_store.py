@@ -13,8 +13,9 @@ import pytest
 
 import dynsecrets
 from dynsecrets import DynamoDBLeaseStore, InvalidConfig, LeaseNotFound, StoreError, open_store
+from dynsecrets.engine.state import EngineState
 from dynsecrets.stores.dynamodb.items import SETTINGS_ID, to_item
-from dynsecrets.testing import LeaseStoreContract
+from dynsecrets.testing import FakeClock, LeaseStoreContract
 from support.builders import MINUTE, NOW, OTHER_PROCESS, PLACE, PROCESS, SECOND, full_record, make_record
 
 if TYPE_CHECKING:
@@ -323,6 +324,11 @@ def test_has_no_lease_without_a_possible_key(store: DynamoDBLeaseStore, lease_id
         store.claim(lease_id, "w", NOW, NOW)
     with pytest.raises(StoreError, match="can't be kept"):
         store.insert(make_record(id=lease_id))
+
+
+def test_is_shared_by_many_hosts(store: DynamoDBLeaseStore) -> None:
+    """So a process asks for the third party's time before it writes its first record, which other hosts read."""
+    assert EngineState(store, FakeClock(), [], []).spans_hosts
 
 
 def test_refuses_what_is_too_large(store: DynamoDBLeaseStore) -> None:
